@@ -1,0 +1,169 @@
+// Command evenkeel-controller empties the nodes of a Kubernetes cluster that are
+// about to be taken away. It reads interruption notices from an SQS queue and
+// replaces pods before it evicts them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/evenkeel-dev/evenkeel/internal/aws"
+	"github.com/evenkeel-dev/evenkeel/internal/controller"
+	"github.com/evenkeel-dev/evenkeel/internal/drain"
+	"github.com/evenkeel-dev/evenkeel/internal/kube"
+	"github.com/evenkeel-dev/evenkeel/internal/web"
+)
+
+// Exit codes, as in docs/reference/exit-codes.md.
+const (
+	exitUsage  = 2
+	exitUnable = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	cmd := command()
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "evenkeel-controller:", err)
+		var usage usageError
+		if errors.As(err, &usage) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitUnable)
+	}
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+// config is the command line.
+type config struct {
+	kubeconfig  string
+	qps         float32
+	burst       int
+	queue       string
+	region      string
+	lead        time.Duration
+	policy      drain.Policy
+	onDeadline  string
+	concurrency int
+	listen      string
+	logLevel    slog.LevelVar
+}
+
+func command() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "evenkeel-controller",
+		Short: "Empty nodes that are about to be taken away, replacing pods before evicting them",
+		Long: `evenkeel-controller reads interruption notices from an SQS queue. For each it
+stores a Record on the node together with the cordon, and only then lets go of the
+message. Pods of Deployments are handed off: a replacement starts while the old
+pod serves, and the old one is evicted when the replacement is Ready. What is left
+at its latest start (deadline - margin - grace) is evicted, or deleted where a
+PodDisruptionBudget still blocks.
+
+It keeps no state of its own: it may be killed at any moment and goes on when it
+is started again.`,
+		Example: `  # In a cluster, with the queue that the rendered Terraform creates
+  evenkeel-controller --sqs-queue=evenkeel-production
+
+  # From a laptop, with the current kubeconfig
+  KUBECONFIG=~/.kube/config evenkeel-controller --sqs-queue=evenkeel-test --log-level=debug`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &c) },
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\nRun 'evenkeel-controller --help' for the flags", err)}
+	})
+	f := cmd.Flags()
+	f.StringVar(&c.kubeconfig, "kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, else the pod's service account")
+	f.Float32Var(&c.qps, "kube-api-qps", 200, "requests a second to the Kubernetes API")
+	f.IntVar(&c.burst, "kube-api-burst", 400, "requests to the Kubernetes API in a burst")
+	f.StringVar(&c.queue, "sqs-queue", "", "name or URL of the SQS queue that EventBridge sends notices to (required)")
+	f.StringVar(&c.region, "aws-region", "", "AWS region; default: $AWS_REGION and the other usual places")
+	f.DurationVar(&c.lead, "spot-notice", 2*time.Minute, "how long after a spot interruption warning its instance goes")
+	f.DurationVar(&c.policy.Margin, "margin", 2*time.Second, "time kept free between the end of a pod's grace and the deadline")
+	f.DurationVar(&c.policy.Settle, "settle", 300*time.Millisecond, "how long after the latest notice handoffs wait, so that replacements do not start on a node that goes too")
+	f.StringVar(&c.onDeadline, "on-deadline", "delete", "what becomes of a pod at its latest start if a budget still blocks its eviction: delete or leave")
+	f.IntVar(&c.concurrency, "concurrency", 64, "requests to the Kubernetes API under way at once")
+	f.StringVar(&c.listen, "listen", ":8080", "address of /livez, /readyz and /metrics")
+	f.TextVar(&c.logLevel, "log-level", &c.logLevel, "debug, info, warn or error")
+	return cmd
+}
+
+func run(ctx context.Context, c *config) error {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &c.logLevel}))
+	klog.SetSlogLogger(log.With("from", "client-go"))
+	switch {
+	case c.queue == "":
+		return usageError{errors.New("--sqs-queue is required: the queue that EventBridge sends notices to")}
+	case c.onDeadline != "delete" && c.onDeadline != "leave":
+		return usageError{fmt.Errorf("--on-deadline=%s: must be delete or leave", c.onDeadline)}
+	}
+	c.policy.Leave = c.onDeadline == "leave"
+
+	api, err := kubeAPI(c)
+	if err != nil {
+		return err
+	}
+	queue, err := source(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	meter := web.NewMeter()
+	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
+		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter,
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
+	g.Go(func() error { return ctl.Run(ctx) })
+	return g.Wait()
+}
+
+func kubeAPI(c *config) (kubernetes.Interface, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = c.kubeconfig
+	rc, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		rc, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding the Kubernetes API: %w", err)
+	}
+	rc.QPS, rc.Burst = c.qps, c.burst
+	rc.UserAgent = "evenkeel-controller"
+	api, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	return api, nil
+}
+
+func source(ctx context.Context, c *config, log *slog.Logger) (*aws.SQS, error) {
+	client, err := aws.NewClient(ctx, c.region)
+	if err != nil {
+		return nil, err
+	}
+	url, err := aws.QueueURL(ctx, client, c.queue)
+	if err != nil {
+		return nil, err
+	}
+	return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, Log: log}), nil
+}

@@ -1,0 +1,161 @@
+// Package cluster holds the nouns of a Kubernetes cluster as Evenkeel's
+// decisions see them: small plain values, and a Cluster that indexes them.
+//
+// A Cluster is fed with Changes and asked questions; it does not know where the
+// changes come from. It is not safe for concurrent use: whoever applies the
+// changes is the one who asks, so that a decision never sees half of an update.
+package cluster
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/evenkeel-dev/evenkeel/internal/interruption"
+)
+
+// The names that Evenkeel writes into a cluster, and the ones of Kubernetes that
+// it depends on.
+const (
+	// RecordAnnotation of a node holds the Record of its interruption.
+	RecordAnnotation = "evenkeel.dev/interruption"
+	// DeadlineAnnotation of a pod says when its machine goes (RFC 3339, UTC).
+	DeadlineAnnotation = "evenkeel.dev/deadline"
+	// HandoffLabel of a pod marks it as released by its ReplicaSet, so that a
+	// replacement could start before it stops. Its value is the template hash that
+	// the pod had.
+	HandoffLabel = "evenkeel.dev/handoff"
+	// HandoffAnnotation of a pod set to "false" opts it out of handoff.
+	HandoffAnnotation = "evenkeel.dev/handoff"
+	// OnDeadlineAnnotation of a pod overrides what happens at its latest start when
+	// a budget still blocks its eviction: "delete" or "leave".
+	OnDeadlineAnnotation = "evenkeel.dev/on-deadline"
+	// PoolLabel of a node names its pool.
+	PoolLabel = "evenkeel.dev/pool"
+	// TemplateHashLabel is how a Deployment's ReplicaSets tell their pods apart.
+	TemplateHashLabel = "pod-template-hash"
+)
+
+// UID is the identity of an object that outlives its name.
+type UID string
+
+// Key names a namespaced object within its kind.
+type Key struct{ Namespace, Name string }
+
+// String returns "namespace/name".
+func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// Compare orders keys by namespace, then by name.
+func (k Key) Compare(o Key) int {
+	if k.Namespace != o.Namespace {
+		if k.Namespace < o.Namespace {
+			return -1
+		}
+		return 1
+	}
+	switch {
+	case k.Name < o.Name:
+		return -1
+	case k.Name > o.Name:
+		return 1
+	}
+	return 0
+}
+
+// Object is one of the kinds below.
+type Object interface{ object() }
+
+// Node is a machine of the cluster.
+type Node struct {
+	Name          string
+	Instance      interruption.InstanceID // from spec.providerID; empty when it has none that we know
+	Zone          string
+	Pool          string
+	Unschedulable bool // cordoned, by us or by a person
+	Ready         bool
+	Record        string // the value of RecordAnnotation, empty when there is none
+}
+
+// Pod is one pod.
+type Pod struct {
+	Key
+	UID    UID
+	Node   string // empty until it is scheduled
+	Labels labels.Set
+	// Owner is the controller that owns the pod; its Kind is empty for a bare one.
+	Owner       Owner
+	Ready       bool
+	ReadySince  time.Time // when Ready last became true
+	Completed   bool      // every container has ended and none will start again
+	Terminating bool      // somebody has asked for its deletion
+	Mirror      bool      // a static pod of the node's kubelet, nothing that the API can stop
+	Grace       time.Duration
+	Deadline    string // the value of DeadlineAnnotation
+	NoHandoff   bool   // HandoffAnnotation is "false"
+	OnDeadline  string // the value of OnDeadlineAnnotation
+}
+
+// ReleasedFrom returns the template hash of the ReplicaSet that the pod was
+// released from, or "" for a pod that was not handed off.
+func (p *Pod) ReleasedFrom() string { return p.Labels[HandoffLabel] }
+
+// Owner is a controlling owner reference.
+type Owner struct {
+	Kind, Name string
+	UID        UID
+}
+
+// ReplicaSet is the part of a ReplicaSet that a handoff depends on.
+type ReplicaSet struct {
+	Key
+	UID      UID
+	Owner    Owner
+	Hash     string // its TemplateHashLabel
+	Selector labels.Selector
+}
+
+// Deployment is the part of a Deployment that a handoff depends on.
+type Deployment struct {
+	Key
+	UID      UID
+	Replicas int
+	Recreate bool // strategy Recreate: its author says that two pods at once are not safe
+	// MinReady is how long a pod must be Ready before it counts as available.
+	MinReady time.Duration
+}
+
+// Controller is any other object that adopts pods by a selector: a StatefulSet,
+// a Job, a ReplicationController, or a ReplicaSet without a Deployment.
+type Controller struct {
+	Key
+	Kind     string
+	UID      UID
+	Selector labels.Selector
+}
+
+// Service is a Service with a selector.
+type Service struct {
+	Key
+	Selector labels.Set
+}
+
+func (*Node) object()       {}
+func (*Pod) object()        {}
+func (*ReplicaSet) object() {}
+func (*Deployment) object() {}
+func (*Controller) object() {}
+func (*Service) object()    {}
+
+// Change is what one watch event says: the object as it is now, or, when Gone,
+// as it last was.
+type Change struct {
+	Object Object
+	Gone   bool
+}
+
+// Update is a batch of changes. One Update of a watch is Synced: the first after
+// everything in the cluster has been listed once.
+type Update struct {
+	Changes []Change
+	Synced  bool
+}

@@ -1,0 +1,294 @@
+// Package controller runs the one loop that turns notices and watch events into
+// effects. It owns the goroutines, the clock and the log; it decides nothing:
+// every decision is drain.State's. What it needs from outside it declares here.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/internal/drain"
+	"github.com/evenkeel-dev/evenkeel/internal/interruption"
+)
+
+// Source is where notices come from.
+type Source interface {
+	// Run emits every notice that it reads, until ctx ends. Emit may be called
+	// concurrently. It returns nil only when the notice is durable, or asks for
+	// nothing; only then may the source let go of it. It returns an error that
+	// matches interruption.ErrNotOurs when the instance is no node of this cluster,
+	// and ctx's error when it ends first. Trouble with the outside is the source's
+	// to retry: Run returns an error only when it can never work.
+	Run(ctx context.Context, emit func(context.Context, interruption.Notice) error) error
+}
+
+// Cluster is the Kubernetes API, as far as the loop needs it.
+type Cluster interface {
+	// Watch sends what the cluster holds and then what changes, until ctx ends. One
+	// Update is Synced: it is the first after everything has been listed once.
+	Watch(ctx context.Context, updates chan<- cluster.Update) error
+	// Do carries out one effect. It is called concurrently, and every effect may be
+	// done twice. The error explains an outcome other than drain.Done and
+	// drain.Missing.
+	Do(ctx context.Context, e drain.Effect) (drain.Outcome, error)
+}
+
+// Meter is told what happened, to count it.
+type Meter interface {
+	Notice(n interruption.Notice, answer drain.Reason, waited time.Duration)
+	Effect(e drain.Effect, o drain.Outcome, sinceNotice time.Duration)
+	Step(took time.Duration)
+	Synced()
+}
+
+// Config holds a Controller's settings.
+type Config struct {
+	Policy drain.Policy
+	// Concurrency bounds the API requests under way: half are kept for storing
+	// Records, so that a cordon never waits behind evictions. If zero, defaults to 64.
+	Concurrency int
+	// Timeout bounds one API request. If zero, defaults to 5 s.
+	Timeout time.Duration
+	Log     *slog.Logger
+	Meter   Meter
+}
+
+// Controller is the loop. Use New to make one.
+type Controller struct {
+	cluster Cluster
+	sources []Source
+	cfg     Config
+
+	notices chan request
+	results chan drain.Result
+	updates chan cluster.Update
+	stores  chan struct{} // semaphores
+	others  chan struct{}
+}
+
+type request struct {
+	notice interruption.Notice
+	reply  chan drain.Reason // buffered: the loop never waits for a source
+	asked  time.Time
+}
+
+// New returns a Controller for a cluster that listens to the sources.
+func New(c Cluster, sources []Source, cfg Config) *Controller {
+	if cfg.Concurrency == 0 {
+		cfg.Concurrency = 64
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	half := max(cfg.Concurrency/2, 1)
+	return &Controller{
+		cluster: c, sources: sources, cfg: cfg,
+		notices: make(chan request),
+		results: make(chan drain.Result, cfg.Concurrency),
+		updates: make(chan cluster.Update, 16),
+		stores:  make(chan struct{}, half),
+		others:  make(chan struct{}, half),
+	}
+}
+
+// Run works until ctx ends, and returns when everything that it started has. It
+// may be stopped at any moment, and killed: see package drain.
+func (c *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := c.cluster.Watch(ctx, c.updates); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("watching the cluster: %w", err)
+		}
+		return nil
+	})
+	for _, s := range c.sources {
+		g.Go(func() error {
+			if err := s.Run(ctx, c.emit); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("reading notices: %w", err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { c.loop(ctx); return nil })
+	return g.Wait()
+}
+
+// emit is what sources call. It hands the notice to the loop and waits until the
+// loop says what became of it.
+func (c *Controller) emit(ctx context.Context, n interruption.Notice) error {
+	r := request{n, make(chan drain.Reason, 1), time.Now()}
+	select {
+	case c.notices <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case why := <-r.reply:
+		c.cfg.Meter.Notice(n, why, time.Since(r.asked))
+		if why == drain.NotOurs {
+			return fmt.Errorf("instance %s: %w", n.Instance, interruption.ErrNotOurs)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loop owns the State and the Cluster: nothing else touches them. Four things
+// can happen: the cluster changed, a notice came, an effect ended, or it is time.
+// Whatever has come up meanwhile is taken in together, so that one Step sees as
+// much as there is to see.
+func (c *Controller) loop(ctx context.Context) {
+	var (
+		state   = drain.NewState(c.cfg.Policy)
+		in      = drain.Input{Cluster: cluster.New()}
+		waiting = make(map[uint64]request)
+		token   uint64
+		synced  bool
+		timer   = time.NewTimer(time.Hour)
+		workers sync.WaitGroup
+	)
+	defer workers.Wait()
+	defer timer.Stop()
+
+	update := func(u cluster.Update) {
+		for _, ch := range u.Changes {
+			in.Cluster.Apply(ch)
+		}
+		if u.Synced && !synced {
+			synced = true
+			c.cfg.Meter.Synced()
+			c.cfg.Log.Info("the cluster is known; working")
+		}
+	}
+	notice := func(r request) {
+		token++
+		waiting[token] = r
+		in.Notices = append(in.Notices, drain.Received{Token: token, Notice: r.notice})
+	}
+	result := func(r drain.Result) { in.Results = append(in.Results, r) }
+
+	for {
+		select {
+		case u := <-c.updates:
+			update(u)
+		case r := <-c.notices:
+			notice(r)
+		case r := <-c.results:
+			result(r)
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		for more := 256; more > 0; more-- { // bounded: a busy cluster must not keep a Step from happening
+			select {
+			case u := <-c.updates:
+				update(u)
+			case r := <-c.notices:
+				notice(r)
+			case r := <-c.results:
+				result(r)
+			default:
+				more = 0
+			}
+		}
+		if !synced {
+			continue // what is not known yet could look as if it were not there
+		}
+		in.Now = time.Now()
+		out := state.Step(in)
+		c.cfg.Meter.Step(time.Since(in.Now))
+		in.Notices, in.Results = nil, nil
+		for _, err := range out.Problems {
+			c.cfg.Log.Error("reading the state of a drain", "err", err)
+		}
+		for _, e := range out.Effects {
+			if e.Kind == drain.Answer {
+				r := waiting[e.Token]
+				delete(waiting, e.Token)
+				c.cfg.Log.Info("notice", "interruption", r.notice.Instance, "kind", r.notice.Kind, "node", e.Node,
+					"answer", e.Reason, "deadline", r.notice.Deadline, "waited", time.Since(r.asked).Round(time.Millisecond))
+				r.reply <- e.Reason
+				continue
+			}
+			workers.Go(func() { c.do(ctx, e) })
+		}
+		if out.Wake.IsZero() {
+			timer.Reset(time.Hour)
+		} else {
+			timer.Reset(time.Until(out.Wake))
+		}
+	}
+}
+
+// do carries out one effect and reports how it ended.
+func (c *Controller) do(ctx context.Context, e drain.Effect) {
+	sem := c.others
+	if e.Kind == drain.Store {
+		sem = c.stores
+	}
+	select {
+	case sem <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	call, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	began := time.Now()
+	outcome, err := c.cluster.Do(call, e)
+	cancel()
+	<-sem
+	if ctx.Err() != nil {
+		return // nobody waits for the result any more
+	}
+	c.log(e, outcome, err, time.Since(began))
+	c.cfg.Meter.Effect(e, outcome, sinceNotice(e))
+	select {
+	case c.results <- drain.Result{Effect: e, Outcome: outcome, At: time.Now()}:
+	case <-ctx.Done():
+	}
+}
+
+// log writes one line for an effect. What will be tried again as a matter of
+// course is for those who look closely.
+func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.Duration) {
+	level := slog.LevelInfo
+	switch o {
+	case drain.Conflict, drain.Blocked:
+		level = slog.LevelDebug
+	case drain.Unavailable:
+		level = slog.LevelWarn
+	case drain.Refused:
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
+		slog.String("outcome", string(o)), slog.Duration("took", took.Round(time.Millisecond))}
+	if e.Pod.Name != "" {
+		attrs = append(attrs, slog.String("pod", e.Pod.String()))
+	}
+	if e.Record != nil {
+		attrs = append(attrs, slog.String("interruption", string(e.Record.Notice.Instance)), slog.Time("deadline", e.Record.Deadline))
+	}
+	if e.Grace != nil {
+		attrs = append(attrs, slog.Duration("grace", *e.Grace))
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		attrs = append(attrs, slog.String("err", err.Error()))
+	}
+	c.cfg.Log.LogAttrs(context.Background(), level, string(e.Kind), attrs...)
+}
+
+// sinceNotice is how long ago the notice was sent whose Record an effect
+// stores; zero for other effects.
+func sinceNotice(e drain.Effect) time.Duration {
+	if e.Record == nil {
+		return 0
+	}
+	return time.Since(e.Record.Notice.Sent)
+}

@@ -1,0 +1,152 @@
+package drain
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+)
+
+// Reason names why something is done, or not done. The same value stands in the
+// log, in the metric's label, in the Kubernetes event and in the report.
+type Reason string
+
+// The reasons.
+const (
+	// Of storing a Record.
+	NoticeReceived  Reason = "notice-received"  // the first notice of this node
+	TighterDeadline Reason = "tighter-deadline" // a later notice moved the deadline forward
+	NodeEmptied     Reason = "node-emptied"     // the last pod that had to move has left
+	DeadlineExpired Reason = "deadline-expired" // the machine outlived its notice
+	AlreadyRecorded Reason = "already-recorded" // another source has told us before
+	NoDeadline      Reason = "no-deadline"      // a notice that asks for nothing, such as a rebalance recommendation
+	NotOurs         Reason = "not-our-instance" // no node of this cluster runs on the instance
+	NodeGone        Reason = "node-gone"        // the node's object no longer exists
+
+	// Of moving a pod.
+	HandOff          Reason = "hand-off"               // a replacement starts while the pod still serves
+	ReplacementReady Reason = "replacement-ready"      // enough others are available, so the pod may go
+	OwnerGone        Reason = "owner-gone"             // the Deployment of a released pod no longer exists
+	NotReady         Reason = "not-ready"              // the pod serves nobody, so there is nothing to hand off
+	NoDeployment     Reason = "no-deployment"          // only a Deployment starts a second pod beside the first: a bare pod, a StatefulSet's and the like are evicted
+	StrategyRecreate Reason = "strategy-recreate"      // the Deployment's author says that two at once are not safe
+	OptedOut         Reason = "opted-out"              // evenkeel.dev/handoff: "false"
+	ServiceSelects   Reason = "service-selects-hash"   // a Service would stop sending traffic to the released pod
+	WouldBeAdopted   Reason = "would-be-adopted"       // another controller's selector matches the released pod
+	LatestStart      Reason = "latest-start"           // waiting any longer would cost the pod its termination grace
+	BudgetAtLatest   Reason = "budget-at-latest-start" // a PodDisruptionBudget still blocks, and the policy is to delete
+
+	// Of leaving a pod where it is.
+	DaemonSetPod      Reason = "daemonset"
+	MirrorPod         Reason = "mirror"
+	CompletedPod      Reason = "completed"
+	TerminatingPod    Reason = "terminating"
+	JobMayFinish      Reason = "job-may-finish"
+	AwaitsReplacement Reason = "awaits-replacement"
+	AwaitsCordons     Reason = "awaits-cordons" // other nodes were noticed just now; a replacement must not land on them
+	AwaitsRetry       Reason = "awaits-retry"
+	LeftByPolicy      Reason = "left-by-policy"
+	PastDeadline      Reason = "past-deadline"
+)
+
+// Kind is what an Effect does.
+type Kind string
+
+// The kinds of effects. Each may be done twice without harm.
+const (
+	Store    Kind = "store"    // write Record to the node, cordon it (or uncordon it when Record is nil), in one compare-and-swap
+	Announce Kind = "announce" // write Deadline to the pod
+	Handoff  Kind = "handoff"  // release the pod from its ReplicaSet, and write Deadline, in one patch
+	Evict    Kind = "evict"    // through the Eviction API: budgets are respected
+	Delete   Kind = "delete"   // past the budgets, with Grace
+	Answer   Kind = "answer"   // tell the source of notice Token what became of it
+)
+
+// Effect is one thing for the shell to do.
+type Effect struct {
+	Kind   Kind
+	Reason Reason
+	Node   string
+
+	// Of Store. Old is the annotation's value that is replaced: compare-and-swap.
+	Old      string
+	Record   *Record // nil removes it
+	Cordon   bool    // set unschedulable
+	Uncordon bool    // clear unschedulable: we had set it
+
+	// Of Announce, Handoff, Evict and Delete.
+	Pod      cluster.Key
+	UID      cluster.UID
+	Hash     string         // of Handoff: the template hash to take away
+	Deadline time.Time      // of Announce and Handoff
+	Grace    *time.Duration // of Evict and Delete: nil leaves the pod's own
+
+	// Of Answer.
+	Token uint64
+}
+
+// key identifies what the effect acts on, so that there is one at a time.
+func (e Effect) key() effectKey {
+	if e.Kind == Store {
+		return effectKey{Store, cluster.UID(e.Node)}
+	}
+	return effectKey{e.Kind, e.UID}
+}
+
+type effectKey struct {
+	kind Kind
+	on   cluster.UID
+}
+
+// String describes the effect in one line, as in the tests' scripts.
+func (e Effect) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", e.Node, e.Kind)
+	switch e.Kind {
+	case Store:
+		switch {
+		case e.Record == nil:
+			b.WriteString(" nothing")
+		case !e.Record.Emptied.IsZero():
+			b.WriteString(" emptied")
+		default:
+			b.WriteString(" record")
+		}
+		if e.Cordon {
+			b.WriteString(" and cordon")
+		}
+		if e.Uncordon {
+			b.WriteString(" and uncordon")
+		}
+	case Answer:
+		fmt.Fprintf(&b, " #%d", e.Token)
+	default:
+		fmt.Fprintf(&b, " %s", e.Pod.Name)
+	}
+	if e.Grace != nil {
+		fmt.Fprintf(&b, " grace=%v", *e.Grace)
+	}
+	fmt.Fprintf(&b, " (%s)", e.Reason)
+	return b.String()
+}
+
+// Outcome is how an effect ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Done        Outcome = "done"
+	Conflict    Outcome = "conflict"    // the object has changed meanwhile: look again
+	Blocked     Outcome = "blocked"     // a PodDisruptionBudget does not allow it now
+	Missing     Outcome = "missing"     // the object is no longer there: as good as done
+	Unavailable Outcome = "unavailable" // the API could not be reached, or was too busy: again soon
+	Refused     Outcome = "refused"     // the API will not do it as things are (RBAC, admission, an invalid object)
+)
+
+// Result reports an effect's outcome back to the next Step.
+type Result struct {
+	Effect  Effect
+	Outcome Outcome
+	At      time.Time
+}
