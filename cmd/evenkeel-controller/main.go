@@ -109,7 +109,8 @@ is started again.`,
 }
 
 func run(ctx context.Context, c *config) error {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &c.logLevel}))
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &c.logLevel, ReplaceAttr: durations}))
+	log.Info("starting", "queue", c.queue, "notice", c.lead)
 	klog.SetSlogLogger(log.With("from", "client-go"))
 	switch {
 	case c.queue == "":
@@ -135,6 +136,14 @@ func run(ctx context.Context, c *config) error {
 	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
 	g.Go(func() error { return ctl.Run(ctx) })
 	return g.Wait()
+}
+
+// durations writes durations as "1.5s", not as a count of nanoseconds.
+func durations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func kubeAPI(c *config) (kubernetes.Interface, error) {

@@ -254,6 +254,12 @@ func (st *step) observe() {
 			st.nodes[cn.Name] = n
 		}
 		n.before, n.stored, n.seen, n.durable = n.stored, cn.Record, true, true
+		if n.unsaved && cn.Record == n.record.Encode() {
+			// What we have asked to be stored: the watch was faster than the answer.
+			n.unsaved = false
+			st.answerAll(n, n.reason)
+			continue
+		}
 		if n.unsaved && n.record.Deadline.Before(rec.Deadline.Add(-sameDeadline)) {
 			// Another one of us was first, but our notice is tighter: it goes over theirs.
 			n.record.Cordoned, n.record.Stored = rec.Cordoned, rec.Stored

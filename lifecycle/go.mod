@@ -1,0 +1,3 @@
+module github.com/evenkeel-dev/evenkeel/lifecycle
+
+go 1.26.0

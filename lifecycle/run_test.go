@@ -1,0 +1,298 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// These tests run the whole shell without a network in a synctest bubble, where
+// waiting takes no time.
+
+func TestMain(m *testing.M) {
+	// The runtime starts one goroutine for signals at the first Notify and never
+	// ends it; it must not be born in a bubble.
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGWINCH)
+	signal.Stop(c)
+	os.Exit(m.Run())
+}
+
+// start runs l and returns the channel for its signals and the one for its error.
+func start(ctx context.Context, l *Lifecycle) (chan<- os.Signal, <-chan error) {
+	signals, done := make(chan os.Signal, 4), make(chan error, 1)
+	go func() { done <- l.run(ctx, signals) }()
+	synctest.Wait()
+	return signals, done
+}
+
+// serveOne sends one request through the middleware.
+func serveOne(l *Lifecycle, h http.HandlerFunc) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	l.Handler(h).ServeHTTP(w, httptest.NewRequest("POST", "/v1/orders?secret=1", nil))
+	return w
+}
+
+func TestRunPhasesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Options{Grace: 10 * time.Second})
+		var saved Phase
+		l.OnSave(func(ctx context.Context) error {
+			saved = l.Phase()
+			return nil
+		})
+		_, done := start(t.Context(), l)
+		serveOne(l, func(http.ResponseWriter, *http.Request) {})
+
+		if !l.isReady() || l.Phase() != Serving {
+			t.Fatalf("ready %v, phase %s", l.isReady(), l.Phase())
+		}
+		if _, known := l.Deadline(); known {
+			t.Error("the deadline is known before the ending")
+		}
+		begun := time.Now()
+		l.Drain()
+		l.Drain()
+		<-l.Reached(Propagate)
+		if l.isReady() {
+			t.Error("ready while propagating")
+		}
+		if d, _ := l.Deadline(); d.Sub(begun) != 10*time.Second {
+			t.Errorf("deadline after %s", d.Sub(begun))
+		}
+		for _, late := range []Phase{Discourage, Finish, Save, Cut} {
+			select {
+			case <-l.Reached(late):
+				t.Errorf("%s reached with propagate", late)
+			default:
+			}
+		}
+		if w := serveOne(l, func(http.ResponseWriter, *http.Request) {}); w.Code != 200 || w.Header().Get("Connection") != "close" {
+			t.Errorf("request while propagating: %d, %v", w.Code, w.Header())
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if took := time.Since(begun); took < 2*time.Second || took > 3*time.Second {
+			t.Errorf("the ending took %s", took)
+		}
+		if saved != Save {
+			t.Errorf("saved in phase %s", saved)
+		}
+		for p := Noticed; p <= Cut; p++ {
+			<-l.Reached(p)
+		}
+	})
+}
+
+func TestRunStubbornWork(t *testing.T) {
+	tests := []struct {
+		name    string
+		save    func(context.Context) error
+		handler bool // a handler that ignores the end of its context
+		want    string
+		cut     int
+	}{
+		{"save hangs", func(context.Context) error { <-make(chan int); return nil }, false, "saving state: not finished in time", 0},
+		{"save fails", func(context.Context) error { return errors.New("disk full") }, false, "saving state: disk full", 0},
+		{"save panics", func(context.Context) error { panic("boom") }, false, "saving state: panic: boom", 0},
+		{"save sees its deadline", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false, "deadline exceeded", 0},
+		{"handler hangs", func(context.Context) error { return nil }, true, "requests were cut at the deadline: 1", 1},
+	}
+	for _, tt := range tests {
+		for _, grace := range []time.Duration{time.Nanosecond, time.Second, 10 * time.Second, time.Hour} {
+			t.Run(tt.name+"/"+grace.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var record bytes.Buffer
+					l := New(Options{Grace: grace, CutRecord: &record})
+					release := make(chan struct{}) // a bubble must end with all its goroutines
+					l.OnSave(func(ctx context.Context) error {
+						if tt.name == "save hangs" {
+							<-release
+							return nil
+						}
+						return tt.save(ctx)
+					})
+					signals, done := start(t.Context(), l)
+					if tt.handler {
+						go serveOne(l, func(http.ResponseWriter, *http.Request) { <-release })
+						synctest.Wait()
+					}
+					begun := time.Now()
+					signals <- syscall.SIGTERM
+					err := <-done
+					if took, limit := time.Since(begun), max(grace, time.Second); took >= limit {
+						t.Errorf("took %s of %s", took, limit)
+					}
+					if err == nil || !strings.Contains(err.Error(), tt.want) {
+						t.Errorf("error %v, want %q", err, tt.want)
+					}
+					if errors.Is(err, ErrCut) != (tt.cut > 0) {
+						t.Errorf("ErrCut is wrong in %v", err)
+					}
+					var r cutRecord
+					if err := json.Unmarshal(record.Bytes(), &r); err != nil {
+						t.Fatalf("cut record %q: %v", &record, err)
+					}
+					if r.Cut != tt.cut || len(r.Requests) != tt.cut || r.Trigger != ReasonSignal {
+						t.Errorf("cut record %+v", r)
+					}
+					if tt.cut > 0 && (r.Requests[0].Method != "POST" || r.Requests[0].Path != "/v1/orders") {
+						t.Errorf("cut request %+v", r.Requests[0])
+					}
+					close(release)
+				})
+			})
+		}
+	}
+}
+
+func TestRunSignals(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		signals  []os.Signal
+		min, max time.Duration // of the ending, with a request of 3 s in flight
+		err      error
+	}{
+		{"SIGTERM", []os.Signal{syscall.SIGTERM}, 3 * time.Second, 4 * time.Second, nil},
+		{"SIGTERM twice", []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, 3 * time.Second, 3500 * time.Millisecond, nil},
+		{"SIGINT", []os.Signal{os.Interrupt}, 3 * time.Second, 3500 * time.Millisecond, nil},
+		{"SIGTERM three times", []os.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM}, 0, time.Second, ErrCut},
+		{"SIGINT twice", []os.Signal{os.Interrupt, os.Interrupt}, 0, time.Second, ErrCut},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := New(Options{Grace: 30 * time.Second})
+				signals, done := start(t.Context(), l)
+				go serveOne(l, func(http.ResponseWriter, *http.Request) { time.Sleep(3 * time.Second) })
+				synctest.Wait()
+				begun := time.Now()
+				for _, s := range tt.signals {
+					signals <- s
+				}
+				err := <-done
+				if took := time.Since(begun); took < tt.min || took > tt.max {
+					t.Errorf("took %s", took)
+				}
+				if !errors.Is(err, tt.err) {
+					t.Errorf("error %v", err)
+				}
+				time.Sleep(3 * time.Second) // the bubble must end with its handler
+			})
+		})
+	}
+}
+
+func TestRunStart(t *testing.T) {
+	t.Run("ready when started", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			l := New(Options{})
+			l.OnStart(func(context.Context) error { time.Sleep(5 * time.Second); return nil })
+			_, done := start(ctx, l)
+			if l.isReady() {
+				t.Error("ready before start-up is over")
+			}
+			time.Sleep(6 * time.Second)
+			if !l.isReady() {
+				t.Error("not ready after start-up")
+			}
+			l.Ready(false)
+			if l.isReady() {
+				t.Error("ready although held")
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("ended during start-up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := New(Options{})
+			l.OnStart(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			signals, done := start(t.Context(), l)
+			begun := time.Now()
+			signals <- syscall.SIGTERM
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("took %s although nothing had been served", took)
+			}
+		})
+	})
+	t.Run("fails", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := New(Options{})
+			l.OnStart(func(context.Context) error { return os.ErrNotExist })
+			_, done := start(t.Context(), l)
+			if err := <-done; !errors.Is(err, os.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+func TestRunDeadlineFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "annotations")
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Options{Grace: 10 * time.Second, DeadlineFile: name})
+		_, done := start(t.Context(), l)
+		serveOne(l, func(http.ResponseWriter, *http.Request) {})
+		begun := time.Now()
+		deadline := begun.Add(time.Minute)
+		line := deadlineKey + "=\"" + deadline.UTC().Format(time.RFC3339) + "\"\n"
+		if err := os.WriteFile(name, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		<-l.Reached(Noticed)
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("noticed after %s", took)
+		}
+		if !l.isReady() {
+			t.Error("a notice alone made the process unready")
+		}
+		<-l.Reached(Unready) // nobody sends SIGTERM
+		if left := time.Until(deadline); left < 8*time.Second || left > 10*time.Second {
+			t.Errorf("the ending began %s before the deadline", left)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if s := l.snapshot(); s.trigger != ReasonLatest {
+			t.Errorf("trigger %s", s.trigger)
+		}
+	})
+}
+
+func TestMeanGap(t *testing.T) {
+	a := arrivals{epoch: epoch}
+	if got := a.meanGap(epoch); got != 0 {
+		t.Errorf("without samples: %s", got)
+	}
+	at := epoch
+	for range 200 { // seconds, 4 requests in each of the last 100
+		a.sample(at)
+		if at.Sub(epoch) >= 100*time.Second {
+			for range 4 {
+				a.request(at)
+			}
+		}
+		at = at.Add(time.Second)
+	}
+	if got := a.meanGap(at); got != 250*time.Millisecond {
+		t.Errorf("got %s, want 250ms", got)
+	}
+}

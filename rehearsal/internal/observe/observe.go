@@ -1,0 +1,262 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
+)
+
+// appLabel is how pods say to which service they belong.
+const appLabel = "app.kubernetes.io/name"
+
+// Observer watches one rehearsed cluster. Use New to make one; its methods may
+// be called concurrently.
+type Observer struct {
+	client    kubernetes.Interface
+	namespace string
+
+	mu sync.Mutex
+	h  *history
+}
+
+// New returns an Observer of the services in a namespace.
+func New(client kubernetes.Interface, namespace string) *Observer {
+	return &Observer{client: client, namespace: namespace, h: newHistory(time.Now())}
+}
+
+// appsOf reads what the services want from their Deployments and budgets.
+func appsOf(ctx context.Context, client kubernetes.Interface, namespace string) ([]App, error) {
+	deployments, err := client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing what is deployed: %w", err)
+	}
+	budgets, err := client.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing budgets: %w", err)
+	}
+	var apps []App
+	for _, d := range deployments.Items {
+		app := App{Name: d.Name, Desired: int(*d.Spec.Replicas)}
+		for _, b := range budgets.Items {
+			sel, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+			if err != nil || !sel.Matches(labels.Set(d.Spec.Template.Labels)) {
+				continue
+			}
+			// Percentages are rounded up in both, as the disruption controller does.
+			switch {
+			case b.Spec.MinAvailable != nil:
+				app.MinHealthy, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MinAvailable, app.Desired, true)
+			case b.Spec.MaxUnavailable != nil:
+				var n int
+				n, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MaxUnavailable, app.Desired, true)
+				app.MinHealthy = max(app.Desired-n, 0)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading budget %s: %w", b.Name, err)
+			}
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+// Run watches until ctx ends.
+func (o *Observer) Run(ctx context.Context) error {
+	f := informers.NewSharedInformerFactory(o.client, 0)
+	for _, w := range []struct {
+		informer cache.SharedIndexInformer
+		handle   func(obj any, gone bool)
+	}{
+		{f.Core().V1().Pods().Informer(), func(obj any, gone bool) { o.pod(obj.(*corev1.Pod), gone) }},
+		{f.Core().V1().Nodes().Informer(), func(obj any, gone bool) { o.node(obj.(*corev1.Node), gone) }},
+	} {
+		if _, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { w.handle(obj, false) },
+			UpdateFunc: func(_, obj any) { w.handle(obj, false) },
+			DeleteFunc: func(obj any) {
+				if d, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+					obj = d.Obj
+				}
+				w.handle(obj, true)
+			},
+		}); err != nil {
+			return fmt.Errorf("observing the cluster: %w", err)
+		}
+	}
+	f.Start(ctx.Done())
+	<-ctx.Done()
+	f.Shutdown()
+	return nil
+}
+
+func (o *Observer) pod(p *corev1.Pod, gone bool) {
+	if p.Namespace != o.namespace {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	l := o.h.pods[string(p.UID)]
+	if l == nil {
+		l = &podLife{uid: string(p.UID), name: p.Name, app: p.Labels[appLabel], created: p.CreationTimestamp.Time}
+		o.h.pods[string(p.UID)] = l
+	}
+	l.node = p.Spec.NodeName
+	l.isReady = isReady(p.Status.Conditions)
+	if l.isReady {
+		note(&l.ready, now)
+	}
+	if p.Labels[cluster.HandoffLabel] != "" {
+		note(&l.released, now)
+	}
+	if p.DeletionTimestamp != nil {
+		note(&l.terminating, now)
+	}
+	if gone || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		note(&l.ended, now)
+	}
+	o.h.count(l.app, now)
+}
+
+func isReady(conditions []corev1.PodCondition) bool {
+	for _, c := range conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func (o *Observer) node(n *corev1.Node, gone bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.h.nodes[n.Name]
+	if l == nil {
+		return // not announced by Joined: not part of the scenario
+	}
+	if n.Spec.Unschedulable && l.cordoned.IsZero() {
+		l.cordoned = time.Now()
+		o.mark(l.cordoned, "cordon", n.Name, "cordoned")
+	}
+}
+
+// note sets a moment that has come for the first time.
+func note(t *time.Time, now time.Time) {
+	if t.IsZero() {
+		*t = now
+	}
+}
+
+func (o *Observer) mark(at time.Time, kind, node, text string) {
+	o.h.marks = append(o.h.marks, report.Event{At: o.h.since(at), Kind: kind, Node: node, Text: text})
+}
+
+// Mark notes an event that concerns no node, such as a fault.
+func (o *Observer) Mark(kind, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mark(time.Now(), kind, "", text)
+}
+
+// Node describes a machine that joins.
+type Node struct {
+	Name, Zone, InstanceType, CapacityType string
+	SpotPerHour, OnDemandPerHour           float64 // USD
+}
+
+// Joined notes that a node is about to be registered.
+func (o *Observer) Joined(n Node) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	o.h.nodes[n.Name] = &nodeLife{
+		name: n.Name, zone: n.Zone, instanceType: n.InstanceType, capacityType: n.CapacityType,
+		spotPerHour: n.SpotPerHour, onDemandPerHour: n.OnDemandPerHour, joined: now,
+	}
+	o.mark(now, "joined", n.Name, "joined the cluster")
+}
+
+// Noticed notes that a notice was sent.
+func (o *Observer) Noticed(node string, deadline time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if l := o.h.nodes[node]; l != nil {
+		l.noticed, l.deadline = time.Now(), deadline
+		o.mark(l.noticed, "notice", node, "the cloud says that it takes the machine away")
+	}
+}
+
+// Gone notes that a machine went, and which of its pods, by UID, still had a
+// living process: they died without a word, and what the API shows of them from
+// now on is not true.
+func (o *Observer) Gone(node string, killed []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.h.nodes[node]
+	if l == nil {
+		return
+	}
+	now := time.Now()
+	l.gone = now
+	for _, uid := range killed {
+		if p := o.h.pods[uid]; p != nil { // others, such as the controller's own, are not ours to judge
+			l.left++
+			p.killed = true
+			note(&p.ended, now)
+			o.h.count(p.app, now)
+		}
+	}
+	text := "the machine is gone; it was empty"
+	if l.left > 0 {
+		text = fmt.Sprintf("the machine is gone, and %d pods with it", l.left)
+	}
+	o.mark(now, "gone", node, text)
+}
+
+// Begin starts the time that is reported: the load is about to start. What the
+// services want is read now, once. It returns the moment.
+func (o *Observer) Begin(ctx context.Context) (time.Time, error) {
+	apps, err := appsOf(ctx, o.client, o.namespace)
+	if err != nil {
+		return time.Time{}, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.h.begin(time.Now(), apps)
+	return o.h.start, nil
+}
+
+// Nodes returns how many machines are there without notice, and how many in all.
+func (o *Observer) Nodes() (ready, all int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range o.h.nodes {
+		if !n.gone.IsZero() {
+			continue
+		}
+		all++
+		if n.noticed.IsZero() {
+			ready++
+		}
+	}
+	return ready, all
+}
+
+// Result returns what was seen from Begin until now.
+func (o *Observer) Result(timeScale float64) *report.Handler {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.h.result(time.Now(), timeScale)
+}

@@ -1,0 +1,98 @@
+package rehearse
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/evenkeel-dev/evenkeel/internal/drain"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
+)
+
+// collect puts the findings together: what the load saw, what the services wrote
+// down, what the observer saw.
+func (s *stage) collect(ctx context.Context) (*report.Handler, error) {
+	out := s.observer.Result(s.Scenario.TimeScale)
+	result := s.load.Result()
+	recorded := make(map[string]int)
+	err := s.eachLog(namespace+"_*", func(r io.Reader) error {
+		for e, err := range load.ReadLedger(r) {
+			if err != nil {
+				return err
+			}
+			recorded[e.ID]++
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	v := load.Reconcile(result, recorded)
+	out.Requests = report.Requests{
+		Sent: v.Sent, Failed: v.Failed, FailedByCause: v.FailedByCause, Doubled: v.Doubled, LatencyMillis: result.Latency(),
+	}
+	out.Timeline.Load = result.Bins()
+	out.Timeline.NoticeLead = s.Scenario.Real(s.Scenario.NoticeLead).Seconds()
+	if s.handler != Evenkeel {
+		return out, nil
+	}
+	err = s.eachLog(system+"_"+controller+"*", func(r io.Reader) error {
+		n, starts, err := escalations(r)
+		out.Escalations += n
+		out.ControllerRestarts += max(starts-1, 0)
+		return err
+	})
+	return out, err
+}
+
+// eachLog calls f with every container log of the pods that match a pattern.
+// The kubelet keeps logs when pods are gone.
+func (s *stage) eachLog(pattern string, f func(io.Reader) error) error {
+	files, err := filepath.Glob(filepath.Join(s.dir, "nodes", "logs", pattern, "*.log"))
+	if err != nil {
+		return fmt.Errorf("finding logs: %w", err)
+	}
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("reading a log: %w", err)
+		}
+		err = f(file)
+		file.Close()
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// escalations counts, in a controller's log, the pods that had to go before
+// their replacement was there, and the starts of the process. A line that a kill
+// cut short is passed over.
+func escalations(r io.Reader) (n, starts int, err error) {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		var line struct {
+			Msg     string        `json:"msg"`
+			Reason  drain.Reason  `json:"reason"`
+			Outcome drain.Outcome `json:"outcome"`
+		}
+		if json.Unmarshal(in.Bytes(), &line) != nil {
+			continue
+		}
+		switch {
+		case line.Msg == "starting":
+			starts++
+		case line.Outcome != drain.Done:
+		case line.Reason == drain.LatestStart, line.Reason == drain.BudgetAtLatest:
+			n++
+		}
+	}
+	return n, starts, in.Err()
+}

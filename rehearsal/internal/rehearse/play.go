@@ -1,0 +1,225 @@
+package rehearse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/cloud"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
+)
+
+// target is where the load goes: the service's address, as every client of the
+// platform has it.
+func (s *stage) target() (netip.AddrPort, bool) { return s.proxy.Addr(namespace, frontDoor, "http") }
+
+// probe asks the platform once.
+func (s *stage) probe(ctx context.Context) error {
+	addr, ok := s.target()
+	if !ok {
+		return errors.New("the service has no address")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr.String()+"/v1/quote?symbol=WTI", nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// play puts load on the platform, plays the plan and returns what was found.
+func (s *stage) play(ctx context.Context, g *errgroup.Group) (*report.Handler, error) {
+	addr, _ := s.target()
+	l := s.Scenario.Load
+	s.load = load.New(load.Config{
+		Target: "http://" + addr.String(), Rate: l.Rate, PostShare: l.PostShare, NewConnShare: l.NewConnShare,
+		Timeout: l.Timeout, Seed: s.Scenario.Seed, RunID: s.handler,
+	})
+	s.phase.setLoad(s.load, s.observer, s.Scenario.Real(s.Plan.End))
+	s.phase.set("load")
+	loading, endLoad := context.WithCancel(ctx)
+	defer endLoad()
+	done := make(chan error, 1)
+	began, err := s.observer.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.Go(func() error { done <- s.load.Run(loading); return nil })
+
+	if err := s.playEvents(ctx, g, began); err != nil {
+		return nil, err
+	}
+	endLoad()
+	s.phase.set("adding up")
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, fmt.Errorf("generating load: %w", err)
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.collect(ctx)
+}
+
+// playEvents plays the plan against the clock, faults with it.
+func (s *stage) playEvents(ctx context.Context, g *errgroup.Group, began time.Time) error {
+	var faults sync.WaitGroup
+	defer faults.Wait()
+	for _, e := range s.Plan.Events {
+		if err := sleepUntil(ctx, began.Add(s.Scenario.Real(e.At))); err != nil {
+			return err
+		}
+		switch e.Kind {
+		case scenario.Notice:
+			seed := s.rand.Uint64()
+			if f, ok := has(s.Faults, APIServerStop); ok {
+				// It is down when the notice comes.
+				if err := s.stopAPIServer(ctx); err != nil {
+					return err
+				}
+				faults.Go(func() { s.startAPIServerAfter(ctx, f.Duration) })
+			}
+			if _, ok := has(s.Faults, ControllerKill); ok && s.handler == Evenkeel {
+				faults.Go(func() { s.killController(ctx, seed) })
+			}
+			if err := s.notice(e); err != nil {
+				return err
+			}
+		case scenario.Kill:
+			for _, name := range e.Nodes {
+				if err := s.kill(name); err != nil {
+					return err
+				}
+			}
+		case scenario.Join:
+			for _, name := range e.Nodes {
+				if err := s.join(ctx, g, scenario.Node{Name: name, Pool: e.Pool}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return sleepUntil(ctx, began.Add(s.Scenario.Real(s.Plan.End)))
+}
+
+// notice announces the end of machines as EventBridge does: one event each, all
+// in the same second.
+func (s *stage) notice(e scenario.Event) error {
+	now := time.Now()
+	for _, name := range e.Nodes {
+		id := fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", s.rand.Uint32(), s.rand.Uint32N(1<<16), s.rand.Uint32N(1<<16), s.rand.Uint32N(1<<16), s.rand.Uint64N(1<<48))
+		body := cloud.SpotInterruptionWarning(id, s.Scenario.Region, account, s.instances[name], now)
+		s.observer.Noticed(name, now.Add(s.Scenario.Real(s.Scenario.NoticeLead)))
+		copies := 1
+		if _, ok := has(s.Faults, DuplicateNotices); ok {
+			copies = 2
+		}
+		for range copies {
+			if err := s.cloud.Send(queueName, string(body)); err != nil {
+				return fmt.Errorf("sending the notice of %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// kill takes a machine's power away.
+func (s *stage) kill(name string) error {
+	lost, err := s.kubelet.Reclaim(name)
+	if err != nil {
+		return fmt.Errorf("taking node %s away: %w", name, err)
+	}
+	uids := make([]string, 0, len(lost))
+	for _, p := range lost {
+		uids = append(uids, string(p.UID))
+	}
+	s.observer.Gone(name, uids)
+	s.cloud.Terminate(s.instances[name])
+	return nil
+}
+
+// join adds a machine, when the API server can be reached.
+func (s *stage) join(ctx context.Context, g *errgroup.Group, n scenario.Node) error {
+	err := s.addNode(ctx, n)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("adding node %s: %w", n.Name, err)
+}
+
+func (s *stage) stopAPIServer(context.Context) error {
+	s.observer.Mark("fault", "the API server stops")
+	return s.plane.Kill(controlplane.APIServer)
+}
+
+func (s *stage) startAPIServerAfter(ctx context.Context, d time.Duration) {
+	if sleepUntil(ctx, time.Now().Add(d)) != nil {
+		return
+	}
+	if err := s.plane.Start(ctx, controlplane.APIServer); err != nil && ctx.Err() == nil {
+		s.log.Error("starting the API server again", "err", err)
+		return
+	}
+	s.observer.Mark("fault", "the API server is back")
+}
+
+// killController kills the controller's process twice in a drain: while it works
+// through the notices, and while it waits for replacements.
+func (s *stage) killController(ctx context.Context, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 4))
+	began := time.Now()
+	for _, within := range []time.Duration{1500 * time.Millisecond, 6 * time.Second} {
+		at := began.Add(time.Duration(random.Int64N(int64(within))))
+		if sleepUntil(ctx, at) != nil {
+			return
+		}
+		pods, err := s.client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + controller})
+		if err != nil || len(pods.Items) == 0 {
+			s.log.Warn("looking for the controller to kill", "err", err)
+			continue
+		}
+		if err := s.kubelet.KillContainer(system, pods.Items[0].Name, "controller"); err != nil {
+			s.log.Info("the controller was not running when it was to be killed", "err", err)
+			continue
+		}
+		s.observer.Mark("fault", "the controller is killed")
+	}
+}
+
+func sleepUntil(ctx context.Context, at time.Time) error {
+	t := time.NewTimer(time.Until(at))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
