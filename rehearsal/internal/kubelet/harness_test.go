@@ -89,11 +89,14 @@ type cluster struct {
 	down   atomic.Bool // the API server refuses connections
 
 	stop func() // ends Run and waits for it; may be called again
+
+	removed sync.Map // name -> corev1.PodStatus that the pod had when it was removed
 }
 
 // newCluster runs a Kubelet with one node, "n1", until the test ends.
 func newCluster(t *testing.T, change func(*Config), objects ...runtime.Object) *cluster {
 	t.Helper()
+	t.Parallel() // these tests wait more than they work
 	share, err := podnet.Claim()
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +107,12 @@ func newCluster(t *testing.T, change func(*Config), objects ...runtime.Object) *
 	c.client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		if c.down.Load() {
 			return true, nil, errors.New("connection refused")
+		}
+		return false, nil, nil
+	})
+	c.client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if p := c.pod(a.(clienttesting.DeleteAction).GetName()); p != nil {
+			c.removed.Store(p.Name, p.Status)
 		}
 		return false, nil, nil
 	})
@@ -299,8 +308,9 @@ func (c *cluster) waitReady(name string) *corev1.Pod {
 	return c.waitPod(name, "is ready", isReady)
 }
 
-// waitGone waits until the pod's object was removed, and checks how.
-func (c *cluster) waitGone(name string) {
+// waitGone waits until the pod's object was removed, checks how, and returns the
+// status that it had then.
+func (c *cluster) waitGone(name string) corev1.PodStatus {
 	c.Helper()
 	c.eventually("pod "+name+" is gone", func() bool { return c.pod(name) == nil })
 	for _, a := range c.client.Actions() {
@@ -311,6 +321,8 @@ func (c *cluster) waitGone(name string) {
 			}
 		}
 	}
+	status, _ := c.removed.Load(name)
+	return status.(corev1.PodStatus)
 }
 
 func isReady(p *corev1.Pod) bool { return conditionIs(p, corev1.PodReady, corev1.ConditionTrue) }
@@ -350,28 +362,6 @@ func (c *cluster) eventReasons() []string {
 		seen[e.Reason] = true
 	}
 	return slices.Sorted(maps.Keys(seen))
-}
-
-// finalStatus watches for the status that the pod has when it is removed. Call
-// the result after waitGone.
-func (c *cluster) finalStatus(name string) func() corev1.PodStatus {
-	var mu sync.Mutex
-	var last corev1.PodStatus
-	c.client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if a.(clienttesting.DeleteAction).GetName() == name {
-			mu.Lock()
-			defer mu.Unlock()
-			if p := c.pod(name); p != nil {
-				last = p.Status
-			}
-		}
-		return false, nil, nil
-	})
-	return func() corev1.PodStatus {
-		mu.Lock()
-		defer mu.Unlock()
-		return last
-	}
 }
 
 // alive reports whether a process with that number runs (and is no zombie).

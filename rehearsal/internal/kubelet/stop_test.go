@@ -45,9 +45,7 @@ func TestTermination(t *testing.T) {
 		}, grace: 30, code: 0, phase: corev1.PodSucceeded, log: "up\ngot usr1\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			c := newCluster(t, nil)
-			final := c.finalStatus("p")
 			p := testPod("p", tt.script)
 			if tt.change != nil {
 				tt.change(p)
@@ -57,11 +55,10 @@ func TestTermination(t *testing.T) {
 			c.waitLog("p", "main", "up\n")
 			start := time.Now()
 			c.delete("p", tt.grace)
-			c.waitGone("p")
+			s := c.waitGone("p")
 			if took := time.Since(start); took < tt.least {
 				t.Errorf("took %s, want at least %s", took, tt.least)
 			}
-			s := final()
 			if end := s.ContainerStatuses[0].State.Terminated; end == nil || end.ExitCode != tt.code || s.Phase != tt.phase {
 				t.Errorf("final status: %s, %+v", s.Phase, s.ContainerStatuses[0])
 			}

@@ -24,6 +24,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/kubelet"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/manifest"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/observe"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/peer"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/podnet"
@@ -168,15 +169,15 @@ func (s *stage) startDelay() func(*corev1.Pod) time.Duration {
 // until all of them are ready.
 func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	s.phase.set("starting nodes and services")
-	apply, err := newApplier(s.plane.AdminConfig())
+	apply, err := manifest.NewApplier(s.plane.AdminConfig())
 	if err != nil {
 		return err
 	}
-	settings, workloads, err := manifestsIn(marketintelbrain.Manifests)
+	settings, workloads, err := manifest.ReadAll(marketintelbrain.Manifests)
 	if err != nil {
 		return err
 	}
-	if err := apply.applyAll(ctx, settings); err != nil {
+	if err := apply.ApplyAll(ctx, settings); err != nil {
 		return err
 	}
 	s.observer = observe.New(s.client, namespace)
@@ -187,7 +188,7 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 		}
 	}
 	g.Go(func() error { return s.removeDeadNodes(ctx) })
-	if err := apply.applyAll(ctx, workloads); err != nil {
+	if err := apply.ApplyAll(ctx, workloads); err != nil {
 		return err
 	}
 	if err := s.startHandler(ctx, g, apply); err != nil {
@@ -196,7 +197,7 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	return s.awaitReady(ctx)
 }
 
-func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *applier) error {
+func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *manifest.Applier) error {
 	// The unchanged AWS SDK finds the stand-in by these.
 	env := []envVar{
 		{"AWS_ENDPOINT_URL", s.cloud.URL()}, {"AWS_REGION", s.Scenario.Region},
@@ -205,7 +206,7 @@ func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *appl
 	lead := s.Scenario.Real(s.Scenario.NoticeLead)
 	switch s.handler {
 	case Evenkeel:
-		docs, err := manifests("deploy/controller.yaml", deploy.Controller)
+		docs, err := manifest.Decode("deploy/controller.yaml", deploy.Controller)
 		if err != nil {
 			return err
 		}
@@ -216,7 +217,7 @@ func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *appl
 				}
 			}
 		}
-		return apply.applyAll(ctx, docs)
+		return apply.ApplyAll(ctx, docs)
 	case Drain:
 		queue := aws.NewSQS(s.sqsClient(), aws.SQSConfig{QueueURL: s.queueURL, Lead: lead, Log: s.log})
 		d := peer.New(s.client, queue, s.log)

@@ -1,4 +1,5 @@
-package rehearse
+// Package manifest reads manifests and applies them as kubectl does.
+package manifest
 
 import (
 	"bytes"
@@ -7,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,14 +23,15 @@ import (
 // fieldManager signs what the rehearsal applies.
 const fieldManager = "evenkeel-rehearse"
 
-// applier applies manifests as kubectl apply --server-side does, with strict
+// Applier applies manifests as kubectl apply --server-side does, with strict
 // validation: a field that the API server does not know is an error.
-type applier struct {
+type Applier struct {
 	client dynamic.Interface
 	mapper meta.RESTMapper
 }
 
-func newApplier(cfg *rest.Config) (*applier, error) {
+// NewApplier returns an Applier for an API server.
+func NewApplier(cfg *rest.Config) (*Applier, error) {
 	d, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("making a discovery client: %w", err)
@@ -43,20 +44,21 @@ func newApplier(cfg *rest.Config) (*applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
-	return &applier{client, restmapper.NewDiscoveryRESTMapper(groups)}, nil
+	return &Applier{client, restmapper.NewDiscoveryRESTMapper(groups)}, nil
 }
 
-// applyAll applies objects in their order.
-func (a *applier) applyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
+// ApplyAll applies objects in their order.
+func (a *Applier) ApplyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, o := range objects {
-		if err := a.apply(ctx, o); err != nil {
+		if err := a.Apply(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *applier) apply(ctx context.Context, o *unstructured.Unstructured) error {
+// Apply applies one object.
+func (a *Applier) Apply(ctx context.Context, o *unstructured.Unstructured) error {
 	gvk := o.GroupVersionKind()
 	m, err := a.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
@@ -80,8 +82,8 @@ func (a *applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 	return nil
 }
 
-// manifests decodes the documents of a YAML file.
-func manifests(name string, data []byte) ([]*unstructured.Unstructured, error) {
+// Decode decodes the documents of a YAML file.
+func Decode(name string, data []byte) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	for {
@@ -99,10 +101,10 @@ func manifests(name string, data []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// manifestsIn decodes every YAML file of a file system. Workloads are returned
+// ReadAll decodes every YAML file of a file system. Workloads are returned
 // apart: they are applied when there are nodes to spread them over, and when the
 // Services exist whose addresses their pods are told.
-func manifestsIn(files fs.FS) (settings, workloads []*unstructured.Unstructured, err error) {
+func ReadAll(files fs.FS) (settings, workloads []*unstructured.Unstructured, err error) {
 	var namespaces []*unstructured.Unstructured
 	err = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".yaml") {
@@ -112,7 +114,7 @@ func manifestsIn(files fs.FS) (settings, workloads []*unstructured.Unstructured,
 		if err != nil {
 			return err
 		}
-		docs, err := manifests(path, data)
+		docs, err := Decode(path, data)
 		for _, o := range docs {
 			switch o.GetKind() {
 			case "Namespace":
@@ -129,35 +131,4 @@ func manifestsIn(files fs.FS) (settings, workloads []*unstructured.Unstructured,
 		return nil, nil, fmt.Errorf("reading manifests: %w", err)
 	}
 	return append(namespaces, settings...), workloads, nil
-}
-
-type envVar struct{ name, value string }
-
-// extend appends arguments and variables to the first container of a Deployment.
-func extend(o *unstructured.Unstructured, args []string, env []envVar) error {
-	containers, ok, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-	if err != nil || !ok {
-		return fmt.Errorf("extending %s: it has no containers (%v)", o.GetName(), err)
-	}
-	c, ok := containers[0].(map[string]any)
-	if !ok {
-		return fmt.Errorf("extending %s: its container is not an object", o.GetName())
-	}
-	list, _, err := unstructured.NestedSlice(c, "args")
-	if err != nil {
-		return fmt.Errorf("extending %s: %w", o.GetName(), err)
-	}
-	for _, a := range args {
-		list = append(list, a)
-	}
-	vars, _, err := unstructured.NestedSlice(c, "env")
-	if err != nil {
-		return fmt.Errorf("extending %s: %w", o.GetName(), err)
-	}
-	for _, e := range env {
-		vars = slices.DeleteFunc(vars, func(v any) bool { return v.(map[string]any)["name"] == e.name })
-		vars = append(vars, map[string]any{"name": e.name, "value": e.value})
-	}
-	c["args"], c["env"] = list, vars
-	return unstructured.SetNestedSlice(o.Object, containers, "spec", "template", "spec", "containers")
 }
