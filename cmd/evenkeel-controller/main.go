@@ -165,14 +165,15 @@ func kubeAPI(c *config) (kubernetes.Interface, error) {
 	return api, nil
 }
 
-func source(ctx context.Context, c *config, log *slog.Logger) (*aws.SQS, error) {
+// source reads the queue, wherever it is found by then.
+func source(ctx context.Context, c *config, log *slog.Logger) (*aws.Named, error) {
 	client, err := aws.NewClient(ctx, c.region)
 	if err != nil {
 		return nil, err
 	}
-	url, err := aws.QueueURL(ctx, client, c.queue)
-	if err != nil {
-		return nil, err
+	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
+	open := func(url string) *aws.SQS {
+		return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, Log: log})
 	}
-	return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, Log: log}), nil
+	return aws.NewNamed(lookup, open, log), nil
 }

@@ -1,0 +1,37 @@
+# Everything here needs Go and nothing else, unless a target says so.
+
+PROGRAMS := ./cmd/... ./platform/gateway ./platform/engine
+EVENKEEL_DATA ?= $(wildcard $(abspath ../shared/data))
+export EVENKEEL_DATA
+
+# Tests that start a Kubernetes control plane. They run one package after the
+# other: each wants the machine for itself.
+CONTROL_PLANE := $(addprefix github.com/evenkeel-dev/evenkeel/rehearsal/, \
+	internal/controlplane/controlplanetest internal/handofftest cmd/evenkeel-rehearse)
+
+.PHONY: rehearse build test check bench fmt tidy clean help
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+rehearse: build ## lose spot nodes on a real control plane, and print a verdict
+	bin/evenkeel-rehearse --report report $(ARGS)
+
+build: ## build all programs into bin/
+	@hack/build.sh $(PROGRAMS) -- ./rehearsal/cmd/evenkeel-rehearse
+
+test: ## run all tests
+	@hack/test.sh $(CONTROL_PLANE)
+
+check: ## vet, staticcheck, gofmt, govulncheck, stale generated files
+	@hack/check.sh
+
+fmt: ## format the source
+	gofmt -w $$(git ls-files '*.go')
+
+tidy: ## tidy every module
+	@hack/modules.sh | while read -r dir; do (cd $$dir && GOWORK=off go mod tidy) || exit 1; done
+	go work sync
+
+clean: ## remove what was built
+	rm -rf bin report
