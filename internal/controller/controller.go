@@ -256,7 +256,8 @@ func (c *Controller) do(ctx context.Context, e drain.Effect) {
 }
 
 // log writes one line for an effect. What will be tried again as a matter of
-// course is for those who look closely.
+// course is for those who look closely; of other trouble the first line is enough,
+// and the one that says that it is over.
 func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch o {
@@ -266,6 +267,9 @@ func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.D
 		level = slog.LevelWarn
 	case drain.Refused:
 		level = slog.LevelError
+	}
+	if e.Again && level > slog.LevelInfo {
+		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
 		slog.String("outcome", string(o)), slog.Duration("took", took.Round(time.Millisecond))}

@@ -69,6 +69,9 @@ type Effect struct {
 	Reason Reason
 	Node   string
 
+	// Again says that the last attempt at it failed.
+	Again bool
+
 	// Of Store. Old is the annotation's value that is replaced: compare-and-swap.
 	Old      string
 	Record   *Record // nil removes it

@@ -92,7 +92,7 @@ type tries map[effectKey]*try
 
 type try struct {
 	flying   bool
-	failures int
+	failures int // in a row, with the same outcome
 	next     time.Time
 	last     Outcome
 }
@@ -149,6 +149,7 @@ func (st *step) do(t tries, e Effect) bool {
 		return false
 	}
 	tr.flying = true
+	e.Again = tr.failures > 0 && tr.last != Done && tr.last != Missing
 	st.out.Effects = append(st.out.Effects, e)
 	return true
 }
@@ -171,15 +172,12 @@ func (st *step) result(r Result) {
 		t = n.tries
 	}
 	if tr := t[r.Effect.key()]; tr != nil {
-		tr.flying = false
-		tr.last = r.Outcome
-		tr.next = st.Now.Add(pause(r.Outcome, tr.failures))
-		switch r.Outcome {
-		case Done, Missing:
-			tr.failures = 0
-		default:
-			tr.failures++
+		if tr.last != r.Outcome {
+			tr.failures = 0 // the trouble is another one: it has its own pauses
 		}
+		tr.flying, tr.last = false, r.Outcome
+		tr.next = st.Now.Add(pause(r.Outcome, tr.failures))
+		tr.failures++
 	}
 	if n == nil || r.Effect.Kind != Store {
 		return
@@ -224,7 +222,9 @@ func pause(o Outcome, failures int) time.Duration {
 	case Blocked:
 		first, most = 250*time.Millisecond, time.Second
 	default:
-		first, most = time.Second, 15*time.Second
+		// Not for good: an API server that has just started refuses everything until
+		// it has read who may do what.
+		first, most = 250*time.Millisecond, 2*time.Second
 	}
 	return min(first<<min(failures, 10), most)
 }

@@ -1,122 +1,19 @@
 package kubelet
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
-
-	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/podnet"
 )
-
-// pid reads the number that a script wrote with "echo $$" as its first line.
-func (c *cluster) pid(pod string) int {
-	c.Helper()
-	first, _, _ := strings.Cut(c.log(pod, "main"), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		c.Fatal(err)
-	}
-	return pid
-}
-
-func TestAddNode(t *testing.T) {
-	c := newCluster(t, nil)
-	spec := testNode("n2")
-	spec.Labels = map[string]string{"team": "shop"}
-	spec.Annotations = map[string]string{"note": "x"}
-	spec.Taints = []corev1.Taint{{Key: "spot", Effect: corev1.TaintEffectNoSchedule}}
-	if err := c.k.AddNode(t.Context(), spec); err != nil {
-		t.Fatal(err)
-	}
-	n, err := c.client.CoreV1().Nodes().Get(t.Context(), "n2", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"kubernetes.io/hostname": "n2", "kubernetes.io/os": "linux", "kubernetes.io/arch": runtime.GOARCH,
-		"node.kubernetes.io/instance-type": "m5.large", "topology.kubernetes.io/region": "us-east-1", "topology.kubernetes.io/zone": "us-east-1a",
-		"evenkeel.dev/pool": "general", "karpenter.sh/capacity-type": "spot", "team": "shop",
-	}
-	if !maps.Equal(n.Labels, want) {
-		t.Errorf("labels %v, want %v", n.Labels, want)
-	}
-	if n.Spec.ProviderID != "aws:///us-east-1a/i-n2" || len(n.Spec.Taints) != 1 || n.Annotations["note"] != "x" {
-		t.Errorf("node: %+v", n)
-	}
-	if n.Status.Allocatable.Cpu().String() != "2" || n.Status.Capacity.Memory().String() != "8Gi" || n.Status.Allocatable.Pods().Value() != 110 {
-		t.Errorf("allocatable: %v", n.Status.Allocatable)
-	}
-	lease, err := c.client.CoordinationV1().Leases("kube-node-lease").Get(t.Context(), "n2", metav1.GetOptions{})
-	if err != nil || *lease.Spec.HolderIdentity != "n2" {
-		t.Errorf("lease: %+v, %v", lease, err)
-	}
-	if err := c.k.AddNode(t.Context(), spec); err == nil {
-		t.Error("added a node twice")
-	}
-}
-
-func TestHeartbeat(t *testing.T) {
-	c := newCluster(t, nil)
-	leases := c.client.CoordinationV1().Leases("kube-node-lease")
-	before, err := leases.Get(t.Context(), "n1", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.eventually("the lease is renewed", func() bool {
-		now, err := leases.Get(t.Context(), "n1", metav1.GetOptions{})
-		return err == nil && now.Spec.RenewTime.After(before.Spec.RenewTime.Time)
-	})
-	// As the node controller does when it has heard nothing for long.
-	n, err := c.client.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range n.Status.Conditions {
-		n.Status.Conditions[i].Status = corev1.ConditionUnknown
-	}
-	if _, err := c.client.CoreV1().Nodes().UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	c.eventually("the node is ready again", func() bool {
-		n, err := c.client.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
-		if err != nil {
-			return false
-		}
-		for _, cond := range n.Status.Conditions {
-			if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func TestPodAssignedBeforeItsNode(t *testing.T) {
-	c := newCluster(t, nil)
-	c.create(testPod("early", forever, func(p *corev1.Pod) { p.Spec.NodeName = "n2" }))
-	c.create(testPod("other", forever))
-	c.waitReady("other") // so that the first one has been seen, too
-	if err := c.k.AddNode(t.Context(), testNode("n2")); err != nil {
-		t.Fatal(err)
-	}
-	c.waitReady("early")
-}
 
 func TestReclaim(t *testing.T) {
 	c := newCluster(t, nil)
@@ -284,117 +181,4 @@ func TestStatusIsWrittenOnlyWhenItChanges(t *testing.T) {
 	// made the node controller give the pod up.
 	c.edit("web", func(p *corev1.Pod) { condition(p.Status.Conditions, corev1.PodReady).Status = corev1.ConditionFalse })
 	c.waitReady("web")
-}
-
-func TestRunEndsWithoutProcesses(t *testing.T) {
-	c := newCluster(t, nil)
-	c.create(testPod("p", `trap '' TERM; sh -c 'echo $$$$; while :; do sleep 0.05; done'`, func(p *corev1.Pod) {
-		p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"sleep", "60"}}}, TimeoutSeconds: 60}
-	}))
-	c.waitLog("p", "main", "\n")
-	pid := c.pid("p")
-	c.client.ClearActions()
-	c.stop()
-	if alive(pid) {
-		t.Error("a process outlived Run")
-	}
-	if _, err := os.Stat(filepath.Join(c.k.cfg.Dir, "logs", "shop_p_uid-p", "main.log")); err != nil {
-		t.Errorf("the log: %v", err)
-	}
-	if err := c.k.Run(t.Context()); err == nil {
-		t.Error("ran a second time")
-	}
-}
-
-// crashingRehearsal runs one pod until it is killed.
-func crashingRehearsal() {
-	share, err := podnet.Claim()
-	if err != nil {
-		panic(err)
-	}
-	client := fake.NewClientset()
-	k := New(Config{Client: client, Net: share, Dir: os.Getenv("DIR"), Images: map[string]Image{"sh": {Command: []string{"/bin/sh", "-c"}}}})
-	ctx := context.Background()
-	if err := k.AddNode(ctx, testNode("n1")); err != nil {
-		panic(err)
-	}
-	pod := testPod("p", showPID+`while :; do sleep 0.05; done`)
-	if _, err := client.CoreV1().Pods("shop").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		panic(err)
-	}
-	fmt.Println(k.Run(ctx))
-}
-
-func TestContainersDieWithTheRehearsal(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cmd := exec.Command(self)
-	cmd.Env = []string{helperEnv + "=rehearsal", "DIR=" + dir, "PATH=" + os.Getenv("PATH")}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{T: t, k: New(Config{Dir: dir}), client: fake.NewClientset()}
-	c.waitLog("p", "main", "\n")
-	pid := c.pid("p")
-	if !alive(pid) {
-		t.Fatal("the container does not run")
-	}
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	c.eventually("the container dies with the rehearsal", func() bool { return !alive(pid) })
-}
-
-// BenchmarkTimeToReady is how long a pod takes from being assigned until the API
-// says that it is ready.
-func BenchmarkTimeToReady(b *testing.B) {
-	for _, bench := range []struct {
-		name  string
-		probe bool
-	}{{"without probe", false}, {"HTTP probe", true}} {
-		b.Run(bench.name, func(b *testing.B) {
-			share, err := podnet.Claim()
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer share.Close()
-			self, err := os.Executable()
-			if err != nil {
-				b.Fatal(err)
-			}
-			client := fake.NewClientset()
-			k := New(Config{Client: client, Net: share, Dir: b.TempDir(), Images: map[string]Image{
-				"serve": {Command: []string{self}, Env: map[string]string{helperEnv: "serve"}}}})
-			ctx, cancel := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- k.Run(ctx) }()
-			defer func() { cancel(); <-ended }()
-			if err := k.AddNode(ctx, testNode("n1")); err != nil {
-				b.Fatal(err)
-			}
-			for i := 0; b.Loop(); i++ {
-				pod := server(fmt.Sprintf("web%d", i))
-				if !bench.probe {
-					pod.Spec.Containers[0].ReadinessProbe = nil
-				}
-				w, err := client.CoreV1().Pods("shop").Watch(ctx, metav1.ListOptions{})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := client.CoreV1().Pods("shop").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-					b.Fatal(err)
-				}
-				for e := range w.ResultChan() {
-					if p, ok := e.Object.(*corev1.Pod); ok && p.Name == pod.Name && isReady(p) {
-						break
-					}
-				}
-				w.Stop()
-			}
-		})
-	}
 }

@@ -41,7 +41,6 @@ type probeSpec struct {
 	handler                corev1.ProbeHandler
 	delay, period, timeout time.Duration
 	successes, failures    int
-	grace                  *int64 // overrides the pod's when the probe kills
 }
 
 func newProbeSpec(kind probeKind, p *corev1.Probe) probeSpec {

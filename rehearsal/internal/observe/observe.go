@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -10,11 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/feed"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 )
 
@@ -26,14 +26,15 @@ const appLabel = "app.kubernetes.io/name"
 type Observer struct {
 	client    kubernetes.Interface
 	namespace string
+	log       *slog.Logger
 
 	mu sync.Mutex
 	h  *history
 }
 
 // New returns an Observer of the services in a namespace.
-func New(client kubernetes.Interface, namespace string) *Observer {
-	return &Observer{client: client, namespace: namespace, h: newHistory(time.Now())}
+func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Observer {
+	return &Observer{client: client, namespace: namespace, log: log, h: newHistory(time.Now())}
 }
 
 // appsOf reads what the services want from their Deployments and budgets.
@@ -72,39 +73,34 @@ func appsOf(ctx context.Context, client kubernetes.Interface, namespace string) 
 	return apps, nil
 }
 
+// retry is the longest pause before a broken watch is tried again. What happens
+// while the API server is away is seen when it is back; no later.
+const retry = 250 * time.Millisecond
+
 // Run watches until ctx ends.
 func (o *Observer) Run(ctx context.Context) error {
-	f := informers.NewSharedInformerFactory(o.client, 0)
-	for _, w := range []struct {
-		informer cache.SharedIndexInformer
-		handle   func(obj any, gone bool)
-	}{
-		{f.Core().V1().Pods().Informer(), func(obj any, gone bool) { o.pod(obj.(*corev1.Pod), gone) }},
-		{f.Core().V1().Nodes().Informer(), func(obj any, gone bool) { o.node(obj.(*corev1.Node), gone) }},
-	} {
-		if _, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { w.handle(obj, false) },
-			UpdateFunc: func(_, obj any) { w.handle(obj, false) },
-			DeleteFunc: func(obj any) {
-				if d, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-					obj = d.Obj
-				}
-				w.handle(obj, true)
-			},
-		}); err != nil {
-			return fmt.Errorf("observing the cluster: %w", err)
-		}
-	}
-	f.Start(ctx.Done())
-	<-ctx.Done()
-	f.Shutdown()
+	var g sync.WaitGroup
+	g.Go(func() {
+		feed.Pods(ctx, o.client, o.namespace, retry, o.log, func(key string, p *corev1.Pod, _ bool) {
+			if p == nil {
+				o.podGone(key)
+				return
+			}
+			o.pod(p)
+		})
+	})
+	g.Go(func() {
+		feed.Nodes(ctx, o.client, retry, o.log, func(_ string, n *corev1.Node, _ bool) {
+			if n != nil {
+				o.node(n)
+			}
+		})
+	})
+	g.Wait()
 	return nil
 }
 
-func (o *Observer) pod(p *corev1.Pod, gone bool) {
-	if p.Namespace != o.namespace {
-		return
-	}
+func (o *Observer) pod(p *corev1.Pod) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
@@ -124,10 +120,24 @@ func (o *Observer) pod(p *corev1.Pod, gone bool) {
 	if p.DeletionTimestamp != nil {
 		note(&l.terminating, now)
 	}
-	if gone || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		note(&l.ended, now)
 	}
 	o.h.count(l.app, now)
+}
+
+// podGone notes that a pod's object is gone. Names may be used again, so it is
+// the one of that name that has not ended yet.
+func (o *Observer) podGone(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	for _, l := range o.h.pods {
+		if o.namespace+"/"+l.name == key && l.ended.IsZero() {
+			l.ended = now
+			o.h.count(l.app, now)
+		}
+	}
 }
 
 func isReady(conditions []corev1.PodCondition) bool {
@@ -139,7 +149,7 @@ func isReady(conditions []corev1.PodCondition) bool {
 	return false
 }
 
-func (o *Observer) node(n *corev1.Node, gone bool) {
+func (o *Observer) node(n *corev1.Node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l := o.h.nodes[n.Name]

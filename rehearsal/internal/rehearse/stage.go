@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,7 +181,7 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	if err := apply.ApplyAll(ctx, settings); err != nil {
 		return err
 	}
-	s.observer = observe.New(s.client, namespace)
+	s.observer = observe.New(s.client, namespace, s.log)
 	g.Go(func() error { return s.observer.Run(ctx) })
 	for _, n := range s.Scenario.InitialNodes() {
 		if err := s.addNode(ctx, n); err != nil {
@@ -188,13 +189,17 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 		}
 	}
 	g.Go(func() error { return s.removeDeadNodes(ctx) })
+	// Before all of them can take pods, the first ones would take them all.
+	if err := s.await(ctx, s.closedNode); err != nil {
+		return err
+	}
 	if err := apply.ApplyAll(ctx, workloads); err != nil {
 		return err
 	}
 	if err := s.startHandler(ctx, g, apply); err != nil {
 		return err
 	}
-	return s.awaitReady(ctx)
+	return s.await(ctx, s.unready)
 }
 
 func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *manifest.Applier) error {
@@ -226,24 +231,40 @@ func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *mani
 	return nil
 }
 
-// awaitReady waits until every Deployment has all its replicas and the service
-// proxy answers.
-func (s *stage) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the services were not ready within 2 minutes"))
+// await waits until waiting names nothing any more.
+func (s *stage) await(ctx context.Context, waiting func(context.Context) (string, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not within 2 minutes"))
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		waiting, err := s.unready(ctx)
-		if err == nil && waiting == "" {
+		what, err := waiting(ctx)
+		if err == nil && what == "" {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s (logs are in %s): %w", waiting, s.dir, context.Cause(ctx))
+			return fmt.Errorf("waiting for %s (--keep keeps the logs): %w", what, context.Cause(ctx))
 		}
 	}
+}
+
+// closedNode names a node that takes no pods yet: it is registered with a taint
+// that the node controller takes away.
+func (s *stage) closedNode(ctx context.Context) (string, error) {
+	nodes, err := s.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "the API server", err
+	}
+	for _, n := range nodes.Items {
+		for _, t := range n.Spec.Taints {
+			if strings.HasPrefix(t.Key, "node.kubernetes.io/") {
+				return fmt.Sprintf("node %s, which has taint %s", n.Name, t.Key), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // unready names something that is not ready yet; empty when everything is.

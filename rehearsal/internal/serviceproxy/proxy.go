@@ -31,6 +31,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/feed"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/podnet"
 )
 
@@ -113,14 +114,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	serviceChanges := make(chan serviceChange)
 	sliceChanges := make(chan observedSlice)
-	watchCtx := withLogger(ctx, p.log)
 	wg.Go(func() {
-		watchServices(watchCtx, p.client, p.watchRetry, func(key string, s *corev1.Service, _ bool) {
+		feed.Services(ctx, p.client, p.watchRetry, p.log, func(key string, s *corev1.Service, _ bool) {
 			send(ctx, serviceChanges, serviceChange{key, s})
 		})
 	})
 	wg.Go(func() {
-		watchSlices(watchCtx, p.client, p.watchRetry, func(key string, s *discoveryv1.EndpointSlice, initial bool) {
+		feed.EndpointSlices(ctx, p.client, p.watchRetry, p.log, func(key string, s *discoveryv1.EndpointSlice, initial bool) {
 			send(ctx, sliceChanges, observedSlice{sliceChange{key, s}, initial})
 		})
 	})

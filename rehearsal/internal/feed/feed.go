@@ -1,4 +1,8 @@
-package serviceproxy
+// Package feed follows objects of the API server and hands on single changes. It
+// is for those who only look: it keeps versions, not objects, and after an outage
+// of the API server it is back as soon as it is told to be, where client-go's own
+// pause between attempts grows to half a minute.
+package feed
 
 import (
 	"context"
@@ -25,10 +29,10 @@ import (
 // that were missed.
 //
 // A plain reflector, and not a shared informer, because only the reflector lets
-// the pause between retries be bounded (see Config.WatchRetry).
+// the pause between retries be bounded.
 type feed[T metav1.Object] struct {
 	versions map[string]string // resource version last emitted, by namespace/name; nil before the first list
-	emit     func(key string, obj T, initial bool)
+	emit     Emit[T]
 }
 
 func (f *feed[T]) Add(obj any) error    { return f.set(obj.(T), false) }
@@ -76,47 +80,57 @@ func (f *feed[T]) drop(key string) {
 
 func keyOf(obj metav1.Object) string { return obj.GetNamespace() + "/" + obj.GetName() }
 
-// watchServices emits Services until ctx ends, whatever happens to the API
-// server in the meantime.
-func watchServices(ctx context.Context, c kubernetes.Interface, retry time.Duration, emit func(string, *corev1.Service, bool)) {
-	api := c.CoreV1().Services(metav1.NamespaceAll)
-	observe(ctx, c, &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, o)
-		},
-	}, retry, emit)
+// Emit is told of one change: the object as it is now, or nil when it is gone.
+// Initial says that the object was there when the watching began.
+type Emit[T metav1.Object] func(key string, obj T, initial bool)
+
+// api is what every typed client of a kind has.
+type api[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
 }
 
-// watchSlices is watchServices for EndpointSlices.
-func watchSlices(ctx context.Context, c kubernetes.Interface, retry time.Duration, emit func(string, *discoveryv1.EndpointSlice, bool)) {
-	api := c.DiscoveryV1().EndpointSlices(metav1.NamespaceAll)
-	observe(ctx, c, &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, o)
-		},
-	}, retry, emit)
+// Services emits the Services of all namespaces until ctx ends, whatever happens
+// to the API server in the meantime. It tries again at most retry after a failure.
+func Services(ctx context.Context, c kubernetes.Interface, retry time.Duration, log *slog.Logger, emit Emit[*corev1.Service]) {
+	follow(ctx, c, c.CoreV1().Services(metav1.NamespaceAll), retry, log, emit)
 }
 
-func observe[T metav1.Object](ctx context.Context, c kubernetes.Interface, lw *cache.ListWatch, retry time.Duration, emit func(string, T, bool)) {
+// EndpointSlices is Services for EndpointSlices.
+func EndpointSlices(ctx context.Context, c kubernetes.Interface, retry time.Duration, log *slog.Logger, emit Emit[*discoveryv1.EndpointSlice]) {
+	follow(ctx, c, c.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), retry, log, emit)
+}
+
+// Pods is Services for the pods of one namespace.
+func Pods(ctx context.Context, c kubernetes.Interface, namespace string, retry time.Duration, log *slog.Logger, emit Emit[*corev1.Pod]) {
+	follow(ctx, c, c.CoreV1().Pods(namespace), retry, log, emit)
+}
+
+// Nodes is Services for nodes.
+func Nodes(ctx context.Context, c kubernetes.Interface, retry time.Duration, log *slog.Logger, emit Emit[*corev1.Node]) {
+	follow(ctx, c, c.CoreV1().Nodes(), retry, log, emit)
+}
+
+func follow[T metav1.Object, L runtime.Object](ctx context.Context, c kubernetes.Interface, from api[L], retry time.Duration, log *slog.Logger, emit Emit[T]) {
 	var kind T
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return from.List(ctx, o)
+		},
+		WatchFuncWithContext: from.Watch,
+	}
 	cache.NewReflectorWithOptions(
 		cache.ToListWatcherWithWatchListSemantics(lw, c),
 		kind,
 		&feed[T]{emit: emit},
 		cache.ReflectorOptions{
-			Name: fmt.Sprintf("serviceproxy %T", kind),
+			Name: fmt.Sprintf("feed of %T", kind),
 			Backoff: &wait.Backoff{
 				Duration: retry / 8, Factor: 2, Steps: 3, Cap: retry / 2,
 				Jitter: 1, // adds up to as much again: at most retry
 			},
 		},
-	).RunWithContext(ctx)
+	).RunWithContext(withLogger(ctx, log))
 }
 
 // withLogger makes client-go log through log instead of the process's stderr.

@@ -1,0 +1,191 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// table is the set of endpoints as the balancer believes them to be.
+type table struct {
+	mu        sync.Mutex
+	rng       *rand.Rand
+	endpoints []*process
+	all       []*process // that there ever were, by id
+}
+
+func newTable(seed uint64) *table { return &table{rng: rand.New(rand.NewPCG(seed, 4))} }
+
+var errNoEndpoint = errors.New("no endpoint")
+
+func (t *table) pick() (*process, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.endpoints) == 0 {
+		return nil, errNoEndpoint
+	}
+	return t.endpoints[t.rng.IntN(len(t.endpoints))], nil
+}
+
+func (t *table) add(p *process) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endpoints = append(t.endpoints, p)
+}
+
+func (t *table) remove(p *process) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endpoints = slices.DeleteFunc(t.endpoints, func(q *process) bool { return q == p })
+}
+
+// dial connects as a client of layer 4: to the endpoint itself, as kube-proxy only
+// rewrites addresses. What becomes of the endpoint later does not touch the
+// connection.
+func (t *table) dial(ctx context.Context) (*endpointConn, error) {
+	p, err := t.pick()
+	if err != nil {
+		return nil, err
+	}
+	c, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", p.addr)
+	if err != nil {
+		return nil, &dialError{p.id, err}
+	}
+	return &endpointConn{Conn: c, process: p.id}, nil
+}
+
+// endpointConn is a connection of which it is known where it ends.
+type endpointConn struct {
+	net.Conn
+	process int
+}
+
+// dialError says which copy did not take a connection.
+type dialError struct {
+	process int
+	err     error
+}
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// processHeader names the copy in answers that pass the balancer of layer 7.
+const processHeader = "X-Conform-Copy"
+
+// l7 is a balancer that chooses per request. It keeps connections to the copies,
+// and closes those that are idle when a copy leaves the table.
+type l7 struct {
+	table *table
+	proxy *httputil.ReverseProxy
+
+	mu         sync.Mutex
+	transports map[int]*http.Transport // by copy
+}
+
+func newL7(t *table) *l7 {
+	b := &l7{table: t, transports: make(map[int]*http.Transport)}
+	b.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			p := r.In.Context().Value(chosen{}).(*process)
+			r.SetURL(&url.URL{Scheme: "http", Host: p.addr})
+			r.Out.Host = r.In.Host
+			// http.Transport repeats a request of its own accord if its body can be
+			// sent again. An empty body that it cannot know to be empty prevents that.
+			if r.Out.Body == nil || r.Out.Body == http.NoBody {
+				r.Out.Body = onceBody{}
+			}
+		},
+		Transport:     roundTripper(b.roundTrip),
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // the client sees the failure, and counts it
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			p := r.Context().Value(chosen{}).(*process)
+			w.Header().Set(processHeader, strconv.Itoa(p.id))
+			http.Error(w, err.Error(), http.StatusBadGateway)
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			p := resp.Request.Context().Value(chosen{}).(*process)
+			resp.Header.Set(processHeader, strconv.Itoa(p.id))
+			return nil
+		},
+	}
+	return b
+}
+
+// chosen is the context key of the copy to which a request goes.
+type chosen struct{}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// onceBody is empty and cannot be sent again.
+type onceBody struct{}
+
+func (onceBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (onceBody) Close() error             { return nil }
+
+func (b *l7) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p, err := b.table.pick()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), chosen{}, p)))
+}
+
+func (b *l7) roundTrip(r *http.Request) (*http.Response, error) {
+	p := r.Context().Value(chosen{}).(*process)
+	b.mu.Lock()
+	t := b.transports[p.id]
+	if t == nil {
+		t = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true}
+		b.transports[p.id] = t
+	}
+	b.mu.Unlock()
+	return t.RoundTrip(r)
+}
+
+// left closes what is idle towards a copy that is no endpoint any more.
+func (b *l7) left(p *process) {
+	b.mu.Lock()
+	t := b.transports[p.id]
+	b.mu.Unlock()
+	if t != nil {
+		t.CloseIdleConnections()
+	}
+}
+
+func (b *l7) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// listen serves the balancer on a loopback port until close is called.
+func (b *l7) listen() (addr string, close func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("listening for the balancer: %w", err)
+	}
+	srv := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0)}
+	done := make(chan struct{})
+	go func() {
+		defer func() { done <- struct{}{} }()
+		_ = srv.Serve(ln) // ends by Close
+	}()
+	return ln.Addr().String(), func() { _ = srv.Close(); <-done; b.close() }, nil
+}

@@ -1,0 +1,240 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
+)
+
+// What is replaced in the arguments of a copy.
+const (
+	portMark       = "{port}"
+	healthPortMark = "{health-port}"
+)
+
+// process is one copy of the command, from its start to its end.
+type process struct {
+	id     int
+	addr   string // of the service
+	dir    string // of its notice file
+	notice string // path of it; the file does not exist before there is a notice
+	ready  string // URL, or empty
+
+	cmd    *exec.Cmd
+	ended  chan struct{}  // closed when the process has ended and its output is read
+	ledger map[string]int // complete once ended is closed
+
+	// Written by the stage's loop before others may look, guarded by table.mu.
+	termination time.Time // when it was told to end; zero before
+
+	endedAt time.Time // valid once ended is closed
+}
+
+// startProcess starts a copy on ports of its own.
+func startProcess(s *spawner, c Config, id int) (*process, error) {
+	port, err := s.freePort()
+	if err != nil {
+		return nil, err
+	}
+	health, err := s.freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "evenkeel-conform-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for a copy: %w", err)
+	}
+	p := &process{
+		id: id, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		dir: dir, notice: filepath.Join(dir, "deadline"),
+		ended: make(chan struct{}), ledger: make(map[string]int),
+	}
+	expand := strings.NewReplacer(portMark, strconv.Itoa(port), healthPortMark, strconv.Itoa(health)).Replace
+	args := make([]string, len(c.Command))
+	for i, a := range c.Command {
+		args[i] = expand(a)
+	}
+	switch ready := expand(c.Ready); {
+	case strings.HasPrefix(ready, "/"):
+		p.ready = "http://" + p.addr + ready
+	default:
+		p.ready = ready
+	}
+
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(),
+		"PORT="+strconv.Itoa(port), "HEALTH_PORT="+strconv.Itoa(health),
+		"EVENKEEL_GRACE_SECONDS="+strconv.FormatFloat(c.Grace.Seconds(), 'f', -1, 64),
+		"EVENKEEL_DEADLINE_FILE="+p.notice)
+	cmd.Stderr = c.Log
+	// Not StdoutPipe: what the copy leaves behind may hold the pipe open, and
+	// Wait must not wait for that.
+	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = childAttributes()
+	pr, pw := io.Pipe()
+	cmd.Stdout = pw
+	p.cmd = cmd
+	if err := s.start(cmd); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, fmt.Errorf("%w: starting %s: %w", ErrCommand, args[0], err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for e, err := range load.ReadLedger(pr) {
+			if err != nil {
+				break // unreachable: a pipe ends without an error
+			}
+			p.ledger[e.ID]++
+		}
+		_, _ = io.Copy(io.Discard, pr)
+	})
+	go func() {
+		_ = cmd.Wait() // its error is in ProcessState
+		p.endedAt = time.Now()
+		_ = pw.Close()
+		reading.Wait()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
+		_ = os.RemoveAll(dir)
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// awaitReady returns when the copy is ready.
+func (p *process) awaitReady(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: not ready after %s", ErrCommand, limit))
+	defer cancel()
+	for {
+		if p.askReady(ctx) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.ended:
+			return fmt.Errorf("%w: it ended with %s before it was ready", ErrCommand, p.cmd.ProcessState)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (p *process) askReady(ctx context.Context) bool {
+	if p.ready == "" {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", p.addr)
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.ready, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode >= 200 && resp.StatusCode <= 299
+}
+
+// announce writes the notice file.
+func (p *process) announce(deadline time.Time) error {
+	temp := p.notice + ".new"
+	if err := os.WriteFile(temp, []byte(deadline.UTC().Format(time.RFC3339Nano)+"\n"), 0o644); err != nil {
+		return fmt.Errorf("writing the notice of a copy: %w", err)
+	}
+	if err := os.Rename(temp, p.notice); err != nil {
+		return fmt.Errorf("writing the notice of a copy: %w", err)
+	}
+	return nil
+}
+
+// kill ends the copy and all of its group, and waits for that.
+func (p *process) kill() {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.ended
+}
+
+// exit describes the end of a copy.
+func (p *process) exit() (code int, signaled bool) {
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return 128 + int(status.Signal()), true
+	}
+	return p.cmd.ProcessState.ExitCode(), false
+}
+
+// spawner starts processes from one thread that lives as long as it does: the
+// kernel kills a process with a parent-death signal when the thread that started
+// it ends.
+//
+// Only one goroutine may use it at a time.
+type spawner struct {
+	work chan func()
+	done chan struct{}
+	port int // given out last
+}
+
+func newSpawner() *spawner {
+	s := &spawner{work: make(chan func()), done: make(chan struct{}), port: firstPort + rand.IntN(lastPort-firstPort)}
+	go func() {
+		defer close(s.done)
+		runtime.LockOSThread()
+		for f := range s.work {
+			f()
+		}
+	}()
+	return s
+}
+
+func (s *spawner) start(cmd *exec.Cmd) error {
+	err := make(chan error, 1)
+	s.work <- func() { err <- cmd.Start() }
+	return <-err
+}
+
+func (s *spawner) close() {
+	close(s.work)
+	<-s.done
+}
+
+// Ports below the range from which the kernel takes those of outgoing connections
+// cannot be taken by one of the load's between the choice and the copy's listen.
+const firstPort, lastPort = 20000, 32000
+
+// freePort returns a port on which nobody listens. It goes round, so that no copy
+// gets the port of one that has only just ended.
+func (s *spawner) freePort() (int, error) {
+	for range lastPort - firstPort {
+		if s.port++; s.port > lastPort {
+			s.port = firstPort
+		}
+		ln, err := net.Listen("tcp", ":"+strconv.Itoa(s.port))
+		if err == nil {
+			return s.port, ln.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+	}
+	return 0, errors.New("looking for a free port: all are taken")
+}

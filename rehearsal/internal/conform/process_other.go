@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package conform
+
+import "syscall"
+
+// Other systems have no parent-death signals.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
