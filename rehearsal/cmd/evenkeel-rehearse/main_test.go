@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -30,6 +31,32 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+var update = flag.Bool("update", false, "write the reference page anew")
+
+// TestReferencePage keeps docs/reference/evenkeel-rehearse.md what --help says.
+func TestReferencePage(t *testing.T) {
+	var help bytes.Buffer
+	cmd := newCommand(streams{&help, &help})
+	cmd.SetArgs([]string{"--help"})
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	want := "<!-- Generated from --help: go test ./rehearsal/cmd/evenkeel-rehearse -update -->\n# evenkeel-rehearse\n\n```\n" + help.String() + "```\n"
+	const page = "../../../docs/reference/evenkeel-rehearse.md"
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("the page is not what --help says; go test -update writes it anew")
+	}
 }
 
 // program is a copy of evenkeel-rehearse with the other programs beside it, and

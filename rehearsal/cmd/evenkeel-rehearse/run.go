@@ -29,8 +29,9 @@ notice in the cloud's own format, then, at the deadline, the machine's power.
 
 It reports how many requests were lost or done twice, how long ready replicas were
 missing, and how fast nodes were cordoned and emptied, and ends with a verdict.
-Nothing is written outside a temporary folder and --report, and nothing is sent to
-any other machine.
+Nothing is sent to any other machine, and nothing is written but --report and a
+working folder that is removed at the end: in $TMPDIR if that is set, else in memory
+(/dev/shm) if there is room, else in /tmp.
 
 Exit codes: 0 pass, 1 fail, 2 mistake in the command line or an input file,
 3 the rehearsal could not be carried out, 130 interrupted.`
@@ -220,7 +221,7 @@ func openTrace(sc *scenario.Scenario, file string) (*trace.Trace, error) {
 
 // rehearse runs in a temporary folder that is gone afterwards, whatever happens.
 func (f *runFlags) rehearse(ctx context.Context, io streams, c *rehearse.Config) (r *report.Report, err error) {
-	if c.Dir, err = os.MkdirTemp("", "evenkeel-rehearse-"); err != nil {
+	if c.Dir, err = os.MkdirTemp(parentDir(), "evenkeel-rehearse-"); err != nil {
 		return nil, fmt.Errorf("making a working folder: %w", err)
 	}
 	defer func() {

@@ -46,6 +46,9 @@ var levelTexts = [...]string{
 // String returns C0 to C5.
 func (l Level) String() string { return fmt.Sprintf("C%d", int(l)) }
 
+// MarshalText writes a level into JSON as C0 to C5.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // ParseLevel reads C0 to C5.
 func ParseLevel(s string) (Level, error) {
 	if len(s) == 2 && (s[0] == 'C' || s[0] == 'c') && '0' <= s[1] && s[1] <= '5' {
@@ -224,6 +227,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	spawner := newSpawner()
 	defer spawner.close()
+	defer adoptOrphans()() // what copies leave behind when they are killed
 
 	r := &Report{Command: c.Command, Level: c.Level, GraceSeconds: c.Grace.Seconds(), Started: time.Now().UTC()}
 	stages := c.stages()

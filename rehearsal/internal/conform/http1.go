@@ -15,7 +15,7 @@ import (
 )
 
 // http1Client speaks HTTP/1.1 itself, because net/http's client repeats requests
-// that it thinks safe to repeat, without saying so. It does one thine that every
+// that it thinks safe to repeat, without saying so. It does one thing that every
 // client with kept connections does: one that the server has closed before the
 // request is written is not used for it.
 type http1Client struct {

@@ -1,0 +1,225 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/conform/sample"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
+)
+
+const help = `conform tells how well a service ends, whatever it is written in. It runs copies of
+a command behind a balancer of its own, puts load on them, terminates one after the
+other, and counts what clients lost.
+
+A copy gets its port in PORT, and wherever its arguments say {port}; a second port,
+for health checks, in HEALTH_PORT and {health-port}; its grace period in
+EVENKEEL_GRACE_SECONDS; and the name of its notice file in EVENKEEL_DEADLINE_FILE.
+
+Levels, each with those before it:
+  C0  exits by itself within the grace period
+  C1  finishes requests that are in flight at SIGTERM
+  C2  loses nothing behind a balancer of layer 7
+  C3  loses nothing on layer 4, where clients keep connections
+  C4  ends streams cleanly, and they resume elsewhere
+  C5  acts on a notice file, without SIGTERM
+
+The balancer goes on sending to a copy for --lag after SIGTERM, whatever the copy
+says about its readiness, and nothing is ever sent twice. With --post, a command
+that writes {"ledger":"order","id":"..."} on standard output for each order is also
+checked for orders that were lost or done twice.
+
+Exit codes: 0 the level is reached, 1 it is not, 2 mistake in the command line,
+3 the command could not be tested, 130 interrupted.`
+
+const examples = `  # A service, as it is
+  evenkeel-rehearse conform -- ./my-service --listen 127.0.0.1:{port}
+
+  # The same behind the wrapper
+  evenkeel-rehearse conform -- evenkeel-run -- ./my-service --listen '127.0.0.1:{child-port}'
+
+  # For a release, in CI
+  evenkeel-rehearse conform --terminations 30 --requests 100000 --rate 400 --lag 1s,5s -o junit -- ./my-service
+
+  # What each way to end costs, on this machine
+  evenkeel-rehearse conform --compare`
+
+// CommandConfig is what NewCommand needs of its surroundings.
+type CommandConfig struct {
+	Out, Err io.Writer
+
+	// Failed is returned when the level is not reached, and Usage wraps mistakes in
+	// the command line, so that the program chooses its exit code by them.
+	Failed error
+	Usage  func(error) error
+}
+
+// flags is the command line.
+type flags struct {
+	Config
+	level   string
+	rates   []string
+	output  string
+	compare bool
+	wrapper string
+	verbose bool
+}
+
+// NewCommand returns the command conform.
+func NewCommand(cc CommandConfig) *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:     "conform [flags] -- command [arguments]",
+		Short:   "Test how well a service ends",
+		Long:    help,
+		Example: examples,
+		Args:    cobra.ArbitraryArgs,
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cc, args) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.level, "level", "C3", "level to reach, C0 to C5")
+	fs.IntVar(&f.Copies, "copies", 3, "copies that run at a time")
+	fs.IntVar(&f.Terminations, "terminations", 6, "terminations in each stage")
+	fs.IntVar(&f.Requests, "requests", 2000, "requests in each stage, at least")
+	fs.StringSliceVar(&f.rates, "rate", []string{"200"}, "requests a second; each a stage")
+	fs.DurationSliceVar(&f.Lags, "lag", []time.Duration{time.Second}, "how long the balancer goes on sending to a copy that ends; each a stage")
+	fs.DurationVar(&f.Grace, "grace", 30*time.Second, "from SIGTERM to SIGKILL")
+	fs.StringVar(&f.Ready, "ready-path", "", "path or URL that a ready copy answers with 2xx; default: it accepts connections")
+	fs.DurationVar(&f.StartLimit, "start-limit", time.Minute, "until a copy has to be ready")
+	fs.StringVar(&f.Get, "get", "/", "path of GET requests")
+	fs.StringVar(&f.Post, "post", "", "path of POST requests; default: none are sent")
+	fs.StringVar(&f.Body, "body", `{"id":"{id}"}`, "body of POST requests, with {id} replaced")
+	fs.BoolVar(&f.H2C, "h2c", false, "test over HTTP/2 without TLS, too")
+	fs.BoolVar(&f.Replay, "replay", false, "over HTTP/2, let clients repeat what a GOAWAY says was not processed")
+	fs.BoolVar(&f.GRPC, "grpc", false, "test grpc.health.v1.Health, too: Check as requests, Watch as streams")
+	fs.StringVar(&f.SSE, "sse", "", "path of an event stream, for C4")
+	fs.StringVar(&f.WebSocket, "websocket", "", "path of a WebSocket, for C4")
+	fs.IntVar(&f.Streams, "streams", 10, "streams of each kind")
+	fs.Uint64Var(&f.Seed, "seed", 1, "seed of everything random")
+	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
+	fs.BoolVar(&f.compare, "compare", false, "compare the ways to end with a built-in service, instead of a command")
+	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --compare; default: beside this program, or in PATH")
+	fs.BoolVarP(&f.verbose, "verbose", "v", false, "show the standard error of the copies")
+	for flag, values := range map[string][]string{"level": {"C0", "C1", "C2", "C3", "C4", "C5"}, "output": outputs} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	cmd.AddCommand(newSampleCommand())
+	return cmd
+}
+
+// check completes the configuration from the command line.
+func (f *flags) check(args []string) error {
+	level, err := ParseLevel(f.level)
+	if err != nil {
+		return fmt.Errorf("--level: %w", err)
+	}
+	f.Level = level
+	f.Rates = nil
+	for _, s := range f.rates {
+		rate, err := strconv.ParseFloat(s, 64)
+		if err != nil || rate <= 0 || rate > 1e6 {
+			return fmt.Errorf("--rate: %q is not a number of requests a second", s)
+		}
+		f.Rates = append(f.Rates, rate)
+	}
+	switch {
+	case !slices.Contains(outputs, f.output):
+		return fmt.Errorf("--output: %q is not one of %s", f.output, strings.Join(outputs, ", "))
+	case f.compare && len(args) > 0:
+		return errors.New("--compare brings its own service: leave the command away")
+	case !f.compare && len(args) == 0:
+		return errors.New("no command: put it after --, as in 'conform -- ./my-service'")
+	case f.Copies < 2:
+		return errors.New("--copies: at least 2 are needed, so that one is left when another ends")
+	case f.Terminations < 1 || f.Requests < 1 || f.Streams < 1:
+		return errors.New("--terminations, --requests and --streams must be positive")
+	case f.Grace < time.Second:
+		return errors.New("--grace: less than a second is no grace period")
+	}
+	for _, lag := range f.Lags {
+		if lag < 0 {
+			return errors.New("--lag must not be negative")
+		}
+	}
+	f.Command = args
+	return nil
+}
+
+func (f *flags) run(ctx context.Context, cc CommandConfig, args []string) error {
+	if err := f.check(args); err != nil {
+		return cc.Usage(err)
+	}
+	if f.verbose {
+		f.Log = cc.Err
+	}
+	show := newProgress(cc.Err)
+	defer show.done()
+	f.Progress = show.update
+	if f.compare {
+		return f.runCompare(ctx, cc, show)
+	}
+	r, err := Run(ctx, f.Config)
+	show.done()
+	if err != nil {
+		return err
+	}
+	if err := r.write(cc.Out, f.output); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	if !r.Pass {
+		return cc.Failed
+	}
+	return nil
+}
+
+// progress shows how far a run is: on a terminal one line that is written over,
+// elsewhere a line every five seconds.
+type progress struct {
+	p    *report.Progress
+	name string // of what is compared
+}
+
+func newProgress(w io.Writer) *progress { return &progress{p: report.NewProgress(w)} }
+
+func (p *progress) update(s Progress) {
+	rate := 0.0
+	if s.Elapsed > 0 {
+		rate = float64(s.Sent) / s.Elapsed.Seconds()
+	}
+	p.p.Update(report.Status{
+		Handler:           p.name,
+		Phase:             fmt.Sprintf("stage %d of %d (%s), %d of %d terminated", s.Index, s.Stages, s.Stage, s.Terminated, s.Terminations),
+		RequestsPerSecond: rate, Sent: int(s.Sent), Failed: int(s.Failed),
+		Elapsed: s.Elapsed, Total: s.Total,
+	})
+}
+
+func (p *progress) done() { p.p.Done() }
+
+// newSampleCommand returns the service that --compare terminates.
+func newSampleCommand() *cobra.Command {
+	var c sample.Config
+	cmd := &cobra.Command{
+		Use: "sample", Short: "The service that --compare terminates", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Addr = "127.0.0.1:" + os.Getenv("PORT")
+			c.Health = "127.0.0.1:" + os.Getenv("HEALTH_PORT")
+			return sample.Run(c)
+		},
+	}
+	cmd.Flags().StringVar((*string)(&c.End), "end", string(sample.Exit), "exit, shutdown, sleep or library")
+	cmd.Flags().DurationVar(&c.Sleep, "sleep", 3*time.Second, "of --end sleep")
+	return cmd
+}
