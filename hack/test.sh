@@ -5,4 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 skip=$(printf '%s\n' "$@")
 go list github.com/evenkeel-dev/evenkeel/... | grep -vxF "$skip" | xargs go test -timeout 20m
+# What rendering is tested against is large (Prometheus, CRDs with their CEL rules),
+# and needs other versions than the product: a module outside the workspace.
+(cd rendertest && GOWORK=off go test -timeout 20m ./...)
 exec go test -p 1 -timeout 20m "$@"

@@ -1,11 +1,10 @@
-// Package marketintelbrain holds the manifests of the reference platform, so that
-// the rehearsal deploys the same files that a reader of the examples sees.
+// Package marketintelbrain holds the platform file of the reference platform, so
+// that the rehearsal runs the same platform that a reader of the examples sees.
 package marketintelbrain
 
-import "embed"
+import _ "embed"
 
-// Manifests has the folder manifests: market-intel-brain.yaml with the namespace,
-// to be applied first, and one file per service.
+// Platform is platform.yaml.
 //
-//go:embed manifests
-var Manifests embed.FS
+//go:embed platform.yaml
+var Platform []byte
