@@ -7,7 +7,8 @@ export EVENKEEL_DATA
 # Tests that start a Kubernetes control plane. They run one package after the
 # other: each wants the machine for itself.
 CONTROL_PLANE := $(addprefix github.com/evenkeel-dev/evenkeel/rehearsal/, \
-	internal/controlplane/controlplanetest internal/handofftest cmd/evenkeel-rehearse)
+	internal/controlplane/controlplanetest internal/kubelet/kubelettest internal/handofftest \
+	internal/renderedtest cmd/evenkeel-rehearse)
 
 .PHONY: rehearse build test check bench fmt tidy clean help
 

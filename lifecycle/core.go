@@ -3,7 +3,7 @@ package lifecycle
 import "time"
 
 // This file is the decision core: what follows from the time and from what was
-// observed. It starts nothing, reads no clock and knows no HTTP; run.go is the
+// observed. It starts nothing, reads no clock and knows no HTTP; ending.go is the
 // shell that observes, calls step and does what the effects say.
 
 // A Phase is a stage in the life of a process. Phases only ever go up, one at a
@@ -37,14 +37,16 @@ type Reason string
 
 // Why the ending began.
 const (
-	ReasonNotice    Reason = "notice"          // the deadline file names a time
+	ReasonNotice    Reason = "notice"          // the machine has been announced to go
 	ReasonLatest    Reason = "latest start"    // nobody sent SIGTERM, and waiting longer would leave less than the grace period
 	ReasonSignal    Reason = "SIGTERM"         // what Kubernetes sends
 	ReasonInterrupt Reason = "SIGINT"          // a person at a terminal
 	ReasonContext   Reason = "context ended"   // the context given to Run
 	ReasonCall      Reason = "call"            // Drain
+	ReasonControl   Reason = "control"         // POST /drain
 	ReasonServer    Reason = "server failed"   // a listener broke
 	ReasonStart     Reason = "start-up failed" // an OnStart function returned an error
+	ReasonJob       Reason = "job failed"      // a Consumer or a Job did
 )
 
 // Why a phase of the ending gave way to the next.
@@ -67,14 +69,19 @@ const (
 
 	cutMargin = 500 * time.Millisecond // between cutting and the deadline; at most a tenth of the whole
 
+	// reaction is what handlers have at least to answer when WorkContext has ended;
+	// at most a twentieth of the whole. Where state is saved they have that time.
+	reaction = 500 * time.Millisecond
+
 	quietMin  = 600 * time.Millisecond // shortest silence that counts as the end of traffic
-	quietGaps = 8                      // and it must be so many times the usual gap: a pause is not the end
+	quietGaps = 12                     // and it must be so many times the usual gap: a pause is not the end (e^-12)
 )
 
 // policy is what the owner of the process decided.
 type policy struct {
 	grace time.Duration // from SIGTERM to SIGKILL, > 0
 	floor time.Duration // least time in propagate, >= 0
+	most  time.Duration // longest time in propagate, if > 0 and less than its share
 	saves bool          // there is something to save
 }
 
@@ -94,11 +101,12 @@ type observation struct {
 	urgency urgency
 	trigger Reason // why the urgency is above calm
 
-	nodeDeadline time.Time // from the deadline file; zero if it names none
+	nodeDeadline time.Time // when the machine goes, on the process's own clock (see onClock); zero if not announced
 
-	used        bool          // the process was ready, or had a request
-	busy        int           // requests whose answer is not complete
+	used        bool          // the process serves and was ready, or it had a request
+	busy        int           // requests whose answer is not complete, and jobs that run
 	idle        int           // open connections without a request
+	untold      int           // streams whose turn to end has not come
 	lastArrival time.Time     // of a request or a connection; zero if there was none
 	meanGap     time.Duration // between requests over the last minute; zero if unknown
 	saved       bool          // the save functions have returned, or there are none
@@ -155,10 +163,8 @@ func (s state) next(p policy, at time.Time, o observation, why Reason) state {
 // deadline in the past is no deadline: the machine is still there, so the note is
 // stale or a clock is wrong, and acting on it would cut every request for nothing.
 func (s state) tighten(at time.Time, o observation) state {
-	if left := o.nodeDeadline.Sub(at); left > 0 && o.nodeDeadline.Before(s.deadline) {
-		// Adding to at keeps its monotonic reading: later jumps of the wall clock
-		// do not move the deadline.
-		s.deadline = at.Add(left)
+	if o.nodeDeadline.After(at) && o.nodeDeadline.Before(s.deadline) {
+		s.deadline = o.nodeDeadline
 	}
 	return s
 }
@@ -201,7 +207,7 @@ func (s state) over(p policy, at time.Time, o observation) (Reason, bool) {
 		switch {
 		case o.urgency >= hurried:
 			return ReasonHurried, true
-		case o.idle == 0:
+		case o.idle == 0 && o.untold == 0:
 			return ReasonIdle, true
 		}
 		return timeUp()
@@ -233,7 +239,7 @@ func (s state) limit(p policy) time.Time {
 	share := func(percent time.Duration) time.Duration { return whole / 100 * percent }
 
 	cut := s.deadline.Add(-min(cutMargin, whole/10))
-	finish := cut
+	finish := cut.Add(-min(reaction, whole/20))
 	if p.saves {
 		finish = cut.Add(-share(saveShare))
 	}
@@ -241,13 +247,37 @@ func (s state) limit(p policy) time.Time {
 	case Unready:
 		return s.started
 	case Propagate:
-		return s.started.Add(share(propagateShare))
+		most := share(propagateShare)
+		if p.most > 0 {
+			most = min(most, max(p.most, p.floor))
+		}
+		return s.started.Add(most)
 	case Discourage:
 		return earlier(s.entered.Add(share(discourageShare)), finish)
 	case Finish:
 		return finish
 	}
 	return cut
+}
+
+// disorder reports whether jobs must no longer wait for each other: those that
+// come last need time for what they have, too.
+func (s state) disorder(p policy, at time.Time) bool {
+	if s.phase != Finish {
+		return s.phase > Finish
+	}
+	limit := s.limit(p)
+	return !at.Before(limit.Add(-limit.Sub(s.entered) / 4))
+}
+
+// onClock puts a time of the wall clock, which others announced, on the clock of
+// this process at the moment when it is learnt: later jumps of the wall clock do
+// not move it.
+func onClock(wall, at time.Time) time.Time {
+	if wall.IsZero() {
+		return wall
+	}
+	return at.Add(wall.Sub(at))
 }
 
 func earlier(a, b time.Time) time.Time {

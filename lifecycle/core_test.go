@@ -65,12 +65,22 @@ func TestStep(t *testing.T) {
 		}},
 		{"a pause at a low rate is not the end of traffic", grace10, []row{
 			{0, observation{urgency: asked, trigger: ReasonSignal, used: true, lastArrival: sec(0), meanGap: 250 * time.Millisecond}, "0s " + begin},
-			{2, observation{urgency: asked, used: true, lastArrival: sec(0.1), meanGap: time.Hour}, ""}, // the rate of the start counts
-			{2.1, observation{urgency: asked, used: true, lastArrival: sec(0.1)}, "2.1s discourage (quiet); 2.1s finish (no idle connections); 2.1s save (drained)"},
+			{3, observation{urgency: asked, used: true, lastArrival: sec(0.1), meanGap: time.Hour}, ""}, // the rate of the start counts
+			{3.1, observation{urgency: asked, used: true, lastArrival: sec(0.1)}, "3.1s discourage (quiet); 3.1s finish (no idle connections); 3.1s save (drained)"},
 		}},
 		{"never ready, never asked", grace10, []row{
 			{0, observation{urgency: asked, trigger: ReasonSignal}, "0s " + begin +
 				"; 0s discourage (unused); 0s finish (no idle connections); 0s save (drained)"},
+		}},
+		{"a cap of the owner's", policy{grace: 10 * time.Second, floor: 2 * time.Second, most: 3 * time.Second}, []row{
+			{0, busy(3, 5, 0, asked), "0s " + begin},
+			{2.9, busy(3, 5, 2.9, asked), ""},
+			{3, busy(3, 5, 3, asked), "3s discourage (time)"},
+		}},
+		{"a cap below the floor", policy{grace: 10 * time.Second, floor: 2 * time.Second, most: time.Second}, []row{
+			{0, busy(3, 5, 0, asked), "0s " + begin},
+			{1.9, busy(3, 5, 1.9, asked), ""},
+			{2, busy(3, 5, 2, asked), "2s discourage (time)"},
 		}},
 		{"second signal ends the waiting, not the work", grace10, []row{
 			{0, busy(2, 2, 0, asked), "0s " + begin},
@@ -80,10 +90,12 @@ func TestStep(t *testing.T) {
 			{7.2, busy(2, 0, 0.5, now), ""}, // state is saved all the same
 			{7.3, observation{urgency: now, busy: 2, saved: true}, "7.3s cut (hurried)"},
 		}},
-		{"nothing to save: finish gets the reserve", policy{grace: 10 * time.Second}, []row{
+		{"nothing to save: finish gets the reserve but for the time to react", policy{grace: 10 * time.Second}, []row{
 			{0, busy(1, 0, 0, hurried), "0s " + begin + "; 0s discourage (hurried); 0s finish (hurried)"},
-			{9.4, busy(1, 0, 0, hurried), ""},
-			{9.5, busy(1, 0, 0, hurried), "9.5s save (time); 9.5s cut (time)"},
+			{8.9, busy(1, 0, 0, hurried), ""},
+			{9, busy(1, 0, 0, hurried), "9s save (time)"},
+			{9.4, observation{urgency: hurried, busy: 1, saved: true}, ""},
+			{9.5, observation{urgency: hurried, busy: 1, saved: true}, "9.5s cut (time)"},
 		}},
 		{"notice, then SIGTERM with less than the grace period left", grace10, []row{
 			{0, observation{nodeDeadline: sec(120)}, "0s noticed (notice)"},
@@ -179,6 +191,64 @@ func TestStepAlwaysEndsInTime(t *testing.T) {
 				t.Fatalf("seed %d: still %s at %s of %s", seed, s.phase, at.Sub(begun), p.grace)
 			}
 			at = at.Add(tick)
+		}
+	}
+}
+
+// Whatever the rate and the lag of the balancer, hardly a request comes when the
+// port is closed, and a process with much traffic does not wait much longer than
+// the balancer needs. Arrivals are Poisson; nobody has a connection to keep.
+func TestPropagationWaitsForTheEvidence(t *testing.T) {
+	const trials = 2000
+	p := policy{grace: 30 * time.Second, floor: 2 * time.Second}
+	for _, tt := range []struct {
+		rate float64 // requests per second to this process
+		lag  float64 // seconds until the balancer sends no more
+		wait float64 // seconds, at most, on average
+	}{
+		{0.02, 5, 12.1},
+		{0.2, 5, 12.1},
+		{1.33, 1, 11}, {1.33, 5, 12}, // 4 per second over three
+		{4, 1, 4.5}, {4, 5, 8.5},
+		{133, 1, 2.1}, {133, 5, 5.7},
+		{667, 1, 2.1}, {667, 5, 5.7},
+	} {
+		n := trials
+		if tt.rate > 100 {
+			n = 30
+		}
+		sent, lost, waited := 0, 0, 0.0
+		for seed := range uint64(n) {
+			r := rand.New(rand.NewPCG(seed, uint64(tt.rate*100)))
+			var before int
+			for at := r.ExpFloat64() / tt.rate; at < 60; at += r.ExpFloat64() / tt.rate {
+				before++
+			}
+			o := observation{urgency: asked, trigger: ReasonSignal, used: true, lastArrival: sec(-r.ExpFloat64() / tt.rate)}
+			o.meanGap = time.Minute / time.Duration(max(1, before)) // as meanGap does
+			next := r.ExpFloat64() / tt.rate
+			var s state
+			at := 0.0
+			for ; s.phase < Finish; at += 0.01 {
+				for ; next <= at && next < tt.lag; next += r.ExpFloat64() / tt.rate {
+					sent++
+					o.lastArrival = sec(next)
+				}
+				s, _ = step(p, s, sec(at), o)
+			}
+			waited += at
+			for ; next < tt.lag; next += r.ExpFloat64() / tt.rate {
+				sent++
+				lost++
+			}
+		}
+		mean := waited / float64(n)
+		t.Logf("%v/s, lag %vs: %d lost of %d, waited %.1fs", tt.rate, tt.lag, lost, sent, mean)
+		if allowed := max(sent/5000, 1); lost > allowed {
+			t.Errorf("%v/s, lag %vs: %d of %d requests lost, more than %d", tt.rate, tt.lag, lost, sent, allowed)
+		}
+		if mean > tt.wait {
+			t.Errorf("%v/s, lag %vs: waited %.1fs", tt.rate, tt.lag, mean)
 		}
 	}
 }

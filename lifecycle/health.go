@@ -16,7 +16,7 @@ func (l *Lifecycle) healthServer() *http.Server {
 		_, _ = io.WriteString(w, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !l.isReady() {
+		if !l.IsReady() {
 			http.Error(w, "not ready: "+l.Phase().String(), http.StatusServiceUnavailable)
 			return
 		}
@@ -42,16 +42,24 @@ type status struct {
 	Deadline         time.Time `json:"deadline,omitzero"`
 	RemainingSeconds float64   `json:"remaining_seconds,omitempty"`
 	InFlight         int       `json:"in_flight"`
+	Streams          int       `json:"streams"` // of those in flight, or beside them
 	IdleConnections  int       `json:"idle_connections"`
+
+	Protocols map[string]int `json:"in_flight_by_protocol"`
 }
 
 func (l *Lifecycle) status(at time.Time) status {
 	s := l.snapshot()
+	c := l.requests.counts()
 	active, idle := l.conns.count()
 	out := status{
-		Phase: s.phase.String(), Why: s.why, Ready: l.isReady(), GraceSeconds: l.policy.grace.Seconds(),
+		Phase: s.phase.String(), Why: s.why, Ready: l.IsReady(), GraceSeconds: l.policy.grace.Seconds(),
 		Trigger: s.trigger, Started: s.started, Deadline: s.deadline,
-		InFlight: max(active, l.requests.count()), IdleConnections: idle,
+		InFlight: l.busy(c, active), Streams: l.streams.counts().open, IdleConnections: idle,
+		Protocols: make(map[string]int),
+	}
+	for p, n := range c.inFlight {
+		out.Protocols[protocol(p).String()] = n
 	}
 	if s.phase >= Unready {
 		out.RemainingSeconds = s.deadline.Sub(at).Seconds()

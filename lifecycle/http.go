@@ -2,11 +2,13 @@ package lifecycle
 
 import (
 	"bufio"
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +16,16 @@ import (
 // process ends, every answer carries "Connection: close" (on HTTP/2 net/http
 // turns that into GOAWAY). HTTP does this for the servers that it is given; call
 // Handler only for a server that Run does not serve.
-func (l *Lifecycle) Handler(h http.Handler) http.Handler { return &handler{l: l, next: h} }
+//
+// A handler must not use its ResponseWriter after it has returned, as net/http
+// demands: the next request may be using it.
+func (l *Lifecycle) Handler(h http.Handler) http.Handler {
+	l.serves = true
+	if r, ok := h.(router); ok {
+		l.routers = append(l.routers, r)
+	}
+	return &handler{l: l, next: h}
+}
 
 type handler struct {
 	l    *Lifecycle
@@ -22,33 +33,61 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{
-		l: h.l, w: w, start: time.Now(),
-		proto: r.Proto, method: r.Method, path: r.URL.Path,
-		traceparent: r.Header.Get("Traceparent"), requestID: r.Header.Get("X-Request-Id"),
+	x := h.l.exchanges.Get().(*exchange)
+	x.w, x.r, x.wrote, x.hijacked, x.returned = w, r, false, false, false
+	x.proto = protoHTTP1
+	if r.ProtoMajor == 2 {
+		x.proto = protoHTTP2
 	}
-	h.l.arrivals.request(x.start)
-	h.l.everUsed.Store(true)
-	h.l.requests.add(x)
-	defer h.l.requests.remove(x)
+	x.start = h.l.requests.now()
+	x.method, x.host, x.path = r.Method, r.Host, r.URL.Path
+	x.traceparent, x.requestID = first(r.Header["Traceparent"]), first(r.Header["X-Request-Id"])
+	x.bytes.Store(0)
+	x.add()
+	defer x.end()
 	h.next.ServeHTTP(x, r)
 	x.discourage() // for an answer that net/http writes because the handler did not
+	x.returned = true
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // exchange is one request in flight, and the ResponseWriter that its handler
-// sees. All fields but bytes are the handler's own; what the cut record reads of
-// them does not change after add.
+// sees. It is used again for another request when its handler has returned.
 type exchange struct {
-	l     *Lifecycle
-	w     http.ResponseWriter
-	wrote bool // the header has been sent, or the connection is the handler's
-	bytes atomic.Int64
+	entry
+	l *Lifecycle
 
-	start                  time.Time
-	proto, method, path    string // the path without its query, which may hold secrets
-	traceparent, requestID string
+	// Owned by the handler.
+	w                  http.ResponseWriter
+	r                  *http.Request
+	wrote              bool // the header has been sent, or the connection is the handler's
+	hijacked, returned bool
+}
 
-	previous, next *exchange // owned by exchanges
+// exchangePool returns the pool of a Lifecycle's exchanges.
+func exchangePool(l *Lifecycle) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		x := &exchange{l: l}
+		l.requests.assign(&x.entry)
+		return x
+	}}
+}
+
+// end removes the exchange. Only one whose handler returned in the normal way is
+// used again: after a panic or a hijack somebody may still hold it.
+func (x *exchange) end() {
+	x.remove(!x.hijacked)
+	x.r = nil
+	if x.returned && !x.hijacked {
+		x.w = over{}
+		x.l.exchanges.Put(x)
+	}
 }
 
 // discourage asks the client to open its next connection elsewhere. It is decided
@@ -69,8 +108,7 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 func (x *exchange) WriteHeader(code int) {
 	// 1xx is not the answer yet, and 101 needs its own Connection header.
 	if code >= 200 {
-		x.discourage()
-		x.wrote = true
+		x.begin()
 	}
 	x.w.WriteHeader(code)
 }
@@ -111,144 +149,93 @@ func (x *exchange) FlushError() error {
 	return http.NewResponseController(x.w).Flush()
 }
 
+// Hijack hands the connection to the handler. It stays in flight until it is
+// closed.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(x.w).Hijack()
-	if err == nil {
-		x.wrote = true
+	if err != nil {
+		return nil, nil, err
 	}
-	return c, rw, err
+	x.wrote, x.hijacked = true, true
+	taken := x.l.takeOver(c, x)
+	x.remove(false)
+	rw.Writer.Reset(taken) // it wrote to c
+	return taken, rw, nil
 }
 
 // Unwrap serves http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
-// exchanges holds the requests in flight as a list through the exchanges
-// themselves, so that adding and removing allocates nothing.
-type exchanges struct {
-	mu    sync.Mutex
-	first *exchange
-	n     int
+// over is the ResponseWriter of a request that is over.
+type over struct{}
+
+var errOver = errors.New("the handler of this request has returned")
+
+func (over) Header() http.Header       { return http.Header{} }
+func (over) Write([]byte) (int, error) { return 0, errOver }
+func (over) WriteHeader(int)           {}
+
+// httpServer makes an http.Server a Server.
+type httpServer struct {
+	srv *http.Server
+	ln  net.Listener // nil until Run listens on srv.Addr
 }
 
-func (e *exchanges) add(x *exchange) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	x.next = e.first
-	if e.first != nil {
-		e.first.previous = x
+func (s *httpServer) Serve() error {
+	// ErrServerClosed comes from our own Shutdown or Close.
+	if err := s.srv.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", s.ln.Addr(), err)
 	}
-	e.first = x
-	e.n++
+	return nil
 }
 
-func (e *exchanges) remove(x *exchange) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if x.previous != nil {
-		x.previous.next = x.next
-	} else {
-		e.first = x.next
+// Shutdown closes the port and the idle connections. It also waits for requests
+// in flight, but not for all (hijacked connections) and too long for some (new
+// connections): step counts.
+//
+// What remains of the keep-alive race: a client that has been idle all through
+// propagate and discourage, and so was never told to leave, may be writing a
+// request at the very moment at which its connection is closed. It sees a reset
+// and cannot know that nothing was done. Go's own client repeats such a request
+// by itself if it is idempotent; for a POST the sender has to decide. Clients
+// whose idle timeout is shorter than propagate and discourage together never get
+// there.
+func (s *httpServer) Shutdown(ctx context.Context) error { return s.srv.Shutdown(ctx) }
+
+func (s *httpServer) Close() error {
+	err := s.srv.Close()
+	if s.ln != nil {
+		_ = s.ln.Close() // Close knows it only if Serve was called
 	}
-	if x.next != nil {
-		x.next.previous = x.previous
+	return err
+}
+
+// observe puts the Lifecycle between net/http and the server's own hooks.
+func (l *Lifecycle) observeServer(srv *http.Server) {
+	next := srv.Handler
+	if next == nil {
+		next = http.DefaultServeMux
 	}
-	e.n--
-}
-
-func (e *exchanges) count() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.n
-}
-
-// connections counts the open connections by state. A request is over for its
-// client when the connection leaves StateActive; its handler returns before that,
-// while part of the answer may still be in a buffer.
-type connections struct {
-	mu     sync.Mutex
-	states map[net.Conn]http.ConnState
-	active int
-}
-
-func (c *connections) set(conn net.Conn, to http.ConnState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.states == nil {
-		c.states = make(map[net.Conn]http.ConnState)
+	if h, ok := next.(*handler); !ok || h.l != l {
+		srv.Handler = l.Handler(next)
 	}
-	if c.states[conn] == http.StateActive {
-		c.active--
+	state := srv.ConnState
+	srv.ConnState = func(c net.Conn, s http.ConnState) {
+		l.conns.set(c, s)
+		if s == http.StateNew {
+			l.arrivals.connection(time.Now())
+		}
+		if state != nil {
+			state(c, s)
+		}
 	}
-	switch to {
-	case http.StateClosed, http.StateHijacked:
-		delete(c.states, conn)
-		return
-	case http.StateActive:
-		c.active++
+	base := srv.BaseContext
+	srv.BaseContext = func(ln net.Listener) context.Context {
+		if base == nil {
+			return l.work
+		}
+		ctx, cancel := context.WithCancelCause(base(ln))
+		context.AfterFunc(l.work, func() { cancel(context.Cause(l.work)) })
+		return ctx
 	}
-	c.states[conn] = to
-}
-
-// count returns how many connections have a request and how many have none. New
-// connections belong to the latter: clients open some in reserve.
-func (c *connections) count() (active, idle int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.active, len(c.states) - c.active
-}
-
-// arrivals says when traffic last came and how dense it usually is.
-type arrivals struct {
-	epoch time.Time    // set once; last counts from here, so that it is monotonic
-	total atomic.Int64 // requests so far
-	last  atomic.Int64 // of a request or a connection, in nanoseconds after epoch; 0 = none
-
-	// Owned by the loop of Run, which samples once a second.
-	samples [60]sample
-	next    int
-}
-
-type sample struct {
-	at    time.Time
-	total int64
-}
-
-func (a *arrivals) request(at time.Time) {
-	a.total.Add(1)
-	a.connection(at)
-}
-
-// connection does not count towards the rate: one connection carries many
-// requests, and a rate that is too high makes the quiet window too short.
-func (a *arrivals) connection(at time.Time) { a.last.Store(max(1, int64(at.Sub(a.epoch)))) }
-
-func (a *arrivals) lastArrival() time.Time {
-	if n := a.last.Load(); n != 0 {
-		return a.epoch.Add(time.Duration(n))
-	}
-	return time.Time{}
-}
-
-// sample remembers the total, at most once a second.
-func (a *arrivals) sample(at time.Time) {
-	latest := a.samples[(a.next+len(a.samples)-1)%len(a.samples)]
-	if !latest.at.IsZero() && at.Sub(latest.at) < time.Second {
-		return
-	}
-	a.samples[a.next] = sample{at, a.total.Load()}
-	a.next = (a.next + 1) % len(a.samples)
-}
-
-// meanGap returns the mean time between the requests of the last minute, or as
-// much of it as there is; 0 if there were none.
-func (a *arrivals) meanGap(at time.Time) time.Duration {
-	oldest := a.samples[a.next]
-	if oldest.at.IsZero() { // the ring is not full yet
-		oldest = a.samples[0]
-	}
-	n := a.total.Load() - oldest.total
-	if oldest.at.IsZero() || n <= 0 {
-		return 0
-	}
-	return at.Sub(oldest.at) / time.Duration(n)
 }

@@ -21,13 +21,27 @@
 // The order matters more than the waiting: [http.Server.Shutdown] alone closes
 // the port first, while balancers still believe in it.
 //
+// Requests over HTTP/1.1 and HTTP/2 (with TLS, or h2c through
+// [http.Server.Protocols]) need nothing else. WebSockets are told to go away with
+// status 1001, whatever library serves them. What has no end of its own says so:
+// [Lifecycle.Stream] for server-sent events and the like. What works in the
+// background is a [Lifecycle.Consumer] or a [Lifecycle.Job], and these end in an
+// order in which nothing stays between them. Adapters for gRPC, connect, Kafka,
+// Prometheus and OpenTelemetry are modules of their own beside this package;
+// package snapshot hands state to a replacement.
+//
 // There is one deadline and every phase has its share of it (see the constants
 // in core.go); what a phase does not use flows to the next. The deadline is the
 // earliest of SIGTERM plus the grace period, and the time at which the machine
 // goes, read from the evenkeel.dev/deadline annotation of the pod through a
-// downward API volume. No process can ask Kubernetes for its own grace period,
-// so the manifest has to say it: EVENKEEL_GRACE_SECONDS must be equal to
-// terminationGracePeriodSeconds, less what a preStop hook uses.
+// downward API volume or given to [Lifecycle.Notice]. No process can ask
+// Kubernetes for its own grace period, so the manifest has to say it:
+// EVENKEEL_GRACE_SECONDS must be equal to terminationGracePeriodSeconds, less
+// what a preStop hook uses.
+//
+// The last thing that a process says is its cut record: how many requests it had
+// to cut and which, or that there were none. Kubernetes shows it in the status of
+// the pod.
 //
 // The package decides when to stop what. It does not know what a replacement is
 // or whether there is one. It logs only to a logger that it was given, keeps no
@@ -36,7 +50,6 @@ package lifecycle
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -45,56 +58,30 @@ import (
 	"time"
 )
 
-// Options configures a Lifecycle. The zero value is usable: no management
-// endpoints, the grace period from the environment, no log and no cut record.
-type Options struct {
-	// Addr is the TCP address of the management endpoints /livez, /readyz and
-	// /health/shutdown, for example ":8081". They have a port of their own so
-	// that probes are neither counted as traffic nor turned away. If empty, there
-	// are none.
-	Addr string
-
-	// Grace is the time from SIGTERM to SIGKILL. If zero, it is read from
-	// EVENKEEL_GRACE_SECONDS; if that is missing or not a number, it is 30 s,
-	// which is the default of Kubernetes. Values are held between 1 s and 24 h.
-	Grace time.Duration
-
-	// PropagationFloor is the shortest time that the process goes on accepting
-	// requests after /readyz has turned red. It must exceed the time that the
-	// balancers in front need to notice. If zero, it is 2 s; if negative, there
-	// is none. It never takes more than 40 % of the grace period.
-	PropagationFloor time.Duration
-
-	// DeadlineFile names a file that says when the machine goes: either an RFC
-	// 3339 time alone, or pod annotations as a downward API volume writes them.
-	// It is polled every second and need not exist. If empty, it is read from
-	// EVENKEEL_DEADLINE_FILE; if that is empty too, no file is read.
-	DeadlineFile string
-
-	// CutRecord receives one line of JSON at the end of Run, which says how many
-	// requests were cut and which. If nil, none is written.
-	CutRecord io.Writer
-
-	// Logger receives one entry per phase. If nil, nothing is logged.
-	Logger *slog.Logger
-}
-
 // A Lifecycle runs the servers of one process from start to end. Make one with
 // New, register what belongs to it, and call Run once. Its methods are safe for
-// concurrent use, except that registering (HTTP, HTTPListener, OnStart, OnSave)
-// must be over before Run.
+// concurrent use, except that registering (HTTP, Serve, Handler, Consumer, Job and
+// the functions whose names begin with On) must be over before Run.
 type Lifecycle struct {
 	options Options
 	policy  policy
 	log     *slog.Logger
 	notes   []string // remarks about the options, logged when Run has begun
 
-	servers []server
+	serves  bool // something is served, by Run or by the caller
+	servers []Server
+	jobs    []job
+	routers []router
 	starts  []func(context.Context) error
 	saves   []func(context.Context) error
+	flushes []func(context.Context) error
 
 	signals [Cut + 1]chan struct{} // closed once, by the loop of Run, when the phase begins
 	drain   chan Reason            // one slot: the first request to drain is enough
+	notice  chan time.Time         // one slot: the latest counts
+
+	work       context.Context // see WorkContext
+	cancelWork context.CancelCauseFunc
 
 	// Written by the loop of Run, read by handlers.
 	phase     atomic.Uint32 // Phase
@@ -103,19 +90,34 @@ type Lifecycle struct {
 
 	// Written by anyone.
 	held     atomic.Bool // Ready(false)
-	everUsed atomic.Bool // /readyz was green once, or a request came
+	everUsed atomic.Bool // /readyz was green once
 
-	requests exchanges
-	conns    connections
-	arrivals arrivals
+	requests  inFlight
+	exchanges *sync.Pool // of *exchange
+	conns     connections
+	taken     sync.Map // *takenConn -> nil: the connections that handlers took over
+	streams   streams
+	arrivals  arrivals
 
-	mu    sync.Mutex
-	state state // copy of the loop's state, for status and Deadline
+	mu      sync.Mutex
+	state   state // copy of the loop's state, for status and Deadline
+	entered [Cut + 1]time.Time
 }
 
-type server struct {
-	http *http.Server
-	ln   net.Listener // nil: listen on http.Addr
+// A Server is served by Run besides HTTP servers; adapters implement it.
+type Server interface {
+	// Serve serves until Shutdown or Close, and returns nil then. Any other
+	// error begins the ending. Run calls it once, in a goroutine of its own.
+	Serve() error
+
+	// Shutdown stops accepting and lets the requests in flight end, as
+	// http.Server.Shutdown does. Run calls it when the finish phase begins. It
+	// must return when ctx ends.
+	Shutdown(ctx context.Context) error
+
+	// Close cuts what is left. It must not wait for handlers. Run calls it at
+	// the end, and also if it could not begin to serve.
+	Close() error
 }
 
 // New returns a Lifecycle that has not started anything.
@@ -127,8 +129,13 @@ func New(o Options) *Lifecycle {
 	for p := range l.signals {
 		l.signals[p] = make(chan struct{})
 	}
+	l.notice = make(chan time.Time, 1)
+	l.work, l.cancelWork = context.WithCancelCause(context.Background())
 	l.arrivals.epoch = time.Now()
-	l.policy, l.options.DeadlineFile, l.notes = settings(o)
+	l.requests.epoch = l.arrivals.epoch
+	l.entered[Serving] = l.arrivals.epoch
+	l.exchanges = exchangePool(l)
+	l.options, l.policy, l.notes = settings(o)
 	return l
 }
 
@@ -139,24 +146,14 @@ func (l *Lifecycle) HTTP(srv *http.Server) *Lifecycle { return l.HTTPListener(sr
 
 // HTTPListener is HTTP with a listener of the caller's, which Run closes.
 func (l *Lifecycle) HTTPListener(srv *http.Server, ln net.Listener) *Lifecycle {
-	next := srv.Handler
-	if next == nil {
-		next = http.DefaultServeMux
-	}
-	if h, ok := next.(*handler); !ok || h.l != l {
-		srv.Handler = l.Handler(next)
-	}
-	hook := srv.ConnState
-	srv.ConnState = func(c net.Conn, s http.ConnState) {
-		l.conns.set(c, s)
-		if s == http.StateNew {
-			l.arrivals.connection(time.Now())
-		}
-		if hook != nil {
-			hook(c, s)
-		}
-	}
-	l.servers = append(l.servers, server{srv, ln})
+	l.observeServer(srv)
+	return l.Serve(&httpServer{srv, ln})
+}
+
+// Serve makes Run serve s.
+func (l *Lifecycle) Serve(s Server) *Lifecycle {
+	l.serves = true
+	l.servers = append(l.servers, s)
 	return l
 }
 
@@ -178,6 +175,14 @@ func (l *Lifecycle) OnSave(f func(context.Context) error) {
 	l.policy.saves = true
 }
 
+// OnFlush registers a function that sends off traces, metrics and logs. It is like
+// OnSave, and runs after it in the same reserved time, when the spans of the
+// ending are over.
+func (l *Lifecycle) OnFlush(f func(context.Context) error) {
+	l.flushes = append(l.flushes, f)
+	l.policy.saves = true
+}
+
 // Ready(false) holds /readyz at 503 until Ready(true), for a process that knows
 // better than OnStart whether it can serve. It does not start an ending, and
 // Ready(true) cannot undo one.
@@ -186,6 +191,25 @@ func (l *Lifecycle) Ready(ok bool) { l.held.Store(!ok) }
 // Drain begins the ending as SIGTERM does. It returns at once and may be called
 // more than once.
 func (l *Lifecycle) Drain() { l.requestDrain(ReasonCall) }
+
+// Notice tells when the machine goes, from a source of the caller's; the deadline
+// file is another, and the earlier one counts. It is not a request to end: the
+// process serves on until SIGTERM or, if nobody sends it, until waiting longer
+// would leave less than the grace period. The zero time takes a notice back as
+// long as the ending has not begun.
+func (l *Lifecycle) Notice(goes time.Time) {
+	for {
+		select {
+		case l.notice <- goes:
+			return
+		default:
+		}
+		select { // a newer notice replaces one that nobody has read
+		case <-l.notice:
+		default:
+		}
+	}
+}
 
 // requestDrain keeps the first reason and drops the rest.
 func (l *Lifecycle) requestDrain(why Reason) {
@@ -210,8 +234,8 @@ func (l *Lifecycle) Deadline() (time.Time, bool) {
 	return s.deadline, s.phase >= Unready
 }
 
-// isReady is what /readyz says.
-func (l *Lifecycle) isReady() bool {
+// IsReady reports what /readyz says.
+func (l *Lifecycle) IsReady() bool {
 	return l.listening.Load() && l.started.Load() && !l.held.Load() && l.Phase() < Unready
 }
 

@@ -16,26 +16,20 @@ import (
 // ErrCut is in the error of Run if requests had to be cut.
 var ErrCut = errors.New("requests were cut at the deadline")
 
-const (
-	servingTick = time.Second            // how often the deadline file is read
-	noticedTick = 100 * time.Millisecond // how closely the latest start is met
-	endingTick  = 10 * time.Millisecond  // how closely the phases follow what happens
-)
-
 // Run installs handlers for SIGTERM and SIGINT, listens, serves, and returns when
 // the process has ended: nil if everything that was begun was finished and saved.
-// The errors of listening, serving, starting and saving are joined, with ErrCut
-// if requests were cut.
+// The errors of listening, serving, starting, jobs and saving are joined, with
+// ErrCut if requests were cut.
 //
 // SIGTERM, the end of ctx, Drain or the latest start before the machine's
 // deadline begin the ending. A second signal ends the waiting for balancers and
 // idle clients, a third also that for requests; SIGINT counts as two.
 //
 // Run returns before the grace period is over, whatever handlers, functions and
-// the writer of the cut record do; only the Logger must not block. Everything
-// that Run started has ended then, except handlers and functions that ignore the end of
-// their context: nothing can stop those but the end of the process, so return
-// from main when Run returns.
+// the writer of the cut record do; only the Logger and Trace must not block.
+// Everything that Run started has ended then, except handlers and functions that
+// ignore the end of their context: nothing can stop those but the end of the
+// process, so return from main when Run returns.
 func (l *Lifecycle) Run(ctx context.Context) error {
 	// First of all: a signal that comes during a slow start must not kill the
 	// process the hard way.
@@ -51,283 +45,135 @@ func (l *Lifecycle) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	// What is begun here lives on when ctx ends: its end begins the ending.
 	background := context.WithoutCancel(ctx)
-	health, listeners, err := l.listen(background)
+	health, control, err := l.listen(background)
 	if err != nil {
+		for _, s := range l.servers {
+			_ = s.Close()
+		}
 		return err
 	}
-	e := &ending{l: l, serveErr: make(chan error, len(l.servers)+1), startErr: make(chan error, 1), saveErr: make(chan error, 1)}
-
-	closeHealth := func() {}
-	if health != nil {
-		srv := l.healthServer()
-		closeHealth = func() { _ = srv.Close() }
-		e.serve(srv, health)
+	e := newEnding(l)
+	for _, s := range l.servers {
+		e.serve(s)
 	}
-	for i, s := range l.servers {
-		e.serve(s.http, listeners[i])
+	for _, s := range []*httpServer{health, control} {
+		if s != nil {
+			e.serve(s)
+		}
 	}
 	l.listening.Store(true)
-
-	startCtx, cancelStart := context.WithCancel(background)
-	defer cancelStart()
-	e.starting = true
-	go func() { e.startErr <- callAll(startCtx, "starting", l.starts) }()
-	e.cancelStart = cancelStart
-
+	e.start(background)
 	e.loop(background, ctx.Done(), signals)
 
 	// Described first: closing the connections makes handlers return.
 	record := l.describeCut(e)
 	for _, s := range l.servers {
-		_ = s.http.Close() // its error is about connections that are cut anyway
+		_ = s.Close() // its error is about connections that are cut anyway
+	}
+	for c := range l.taken.Range {
+		c.(*takenConn).cut()
 	}
 	l.writeCut(record)
-	closeHealth() // last, so that /livez is 200 to the end
-	e.running.Wait()
+	for _, s := range []*httpServer{control, health} { // last, so that /livez is 200 to the end
+		if s != nil {
+			_ = s.Close()
+		}
+	}
+	waitUntil(&e.running, record.Deadline)
 	return errors.Join(e.errs...)
 }
 
-// listen opens every port or none. It closes listeners of the caller's, too, if
-// it fails, because Run promised to.
-func (l *Lifecycle) listen(ctx context.Context) (health net.Listener, listeners []net.Listener, err error) {
+// waitUntil waits for the group, but not into the last part of what is left.
+func waitUntil(g *sync.WaitGroup, deadline time.Time) {
+	done := make(chan struct{})
+	go func() {
+		g.Wait()
+		close(done)
+	}()
+	limit := time.NewTimer(time.Until(deadline) / 2)
+	defer limit.Stop()
+	select {
+	case <-done:
+	case <-limit.C:
+	}
+}
+
+// listen opens every port or none, the management ones included.
+func (l *Lifecycle) listen(ctx context.Context) (health, control *httpServer, err error) {
+	if err := checkJobs(l.jobs); err != nil {
+		return nil, nil, fmt.Errorf("ordering the jobs: %w", err)
+	}
 	defer func() {
-		if err == nil {
-			return
-		}
-		for _, ln := range append(listeners, health) {
-			if ln != nil {
-				_ = ln.Close()
+		for _, s := range []*httpServer{health, control} {
+			if err != nil && s != nil {
+				_ = s.Close()
 			}
 		}
 	}()
-	listeners = make([]net.Listener, len(l.servers))
-	for i, s := range l.servers {
-		listeners[i] = s.ln
-	}
 	if l.options.Addr != "" {
-		if health, err = listen(ctx, l.options.Addr); err != nil {
-			return health, listeners, err
+		ln, err := listen(ctx, "tcp", l.options.Addr)
+		if err != nil {
+			return nil, nil, err
 		}
+		health = &httpServer{l.healthServer(), ln}
 	}
-	for i, s := range l.servers {
-		if listeners[i] != nil {
+	if l.options.Control != "" {
+		ln, err := listenControl(ctx, l.options.Control)
+		if err != nil {
+			return health, nil, err
+		}
+		control = &httpServer{l.controlServer(), ln}
+	}
+	for _, s := range l.servers {
+		h, ok := s.(*httpServer)
+		if !ok || h.ln != nil {
 			continue
 		}
-		addr := s.http.Addr
+		addr := h.srv.Addr
 		if addr == "" {
 			addr = ":http" // as http.Server does
 		}
-		if listeners[i], err = listen(ctx, addr); err != nil {
-			return health, listeners, err
+		if h.ln, err = listen(ctx, "tcp", addr); err != nil {
+			return health, control, err
 		}
 	}
-	return health, listeners, nil
+	return health, control, nil
 }
 
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+func listen(ctx context.Context, network, addr string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", addr, err) // a nil interface, not a nil *TCPListener
 	}
 	return ln, nil
 }
 
-// ending is the loop of Run: it owns the state.
-type ending struct {
-	l       *Lifecycle
-	running sync.WaitGroup // servers
-
-	urgency  urgency
-	trigger  Reason
-	starting bool // the OnStart functions run
-	saved    bool
-
-	nodeDeadline time.Time
-	deadlineRead time.Time
-	deadlineErr  string // the last one logged
-
-	serveErr, startErr, saveErr chan error
-	cancelStart                 context.CancelFunc
-	stopIdle                    context.CancelFunc // ends the wait of http.Server.Shutdown
-
-	errs []error
-}
-
-func (e *ending) serve(srv *http.Server, ln net.Listener) {
-	e.running.Go(func() {
-		// ErrServerClosed comes from our own Shutdown or Close.
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			e.serveErr <- fmt.Errorf("serving %s: %w", ln.Addr(), err)
+// call calls f; a panic becomes an error.
+func call(ctx context.Context, doing string, f func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v", doing, p)
 		}
-	})
+	}()
+	if err := f(ctx); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
 }
 
-// loop observes and steps until the state is Cut.
-func (e *ending) loop(background context.Context, done <-chan struct{}, signals <-chan os.Signal) {
-	l := e.l
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var s state
-	for s.phase != Cut {
-		select {
-		case sig := <-signals:
-			if sig == os.Interrupt && e.urgency < hurried {
-				e.ask(hurried, ReasonInterrupt)
-			} else {
-				e.ask(min(e.urgency+1, now), ReasonSignal)
-			}
-		case <-done:
-			done = nil
-			e.ask(asked, ReasonContext)
-		case why := <-l.drain:
-			e.ask(asked, why)
-		case err := <-e.serveErr:
-			e.errs = append(e.errs, err)
-			e.ask(asked, ReasonServer)
-		case err := <-e.startErr:
-			e.starting = false
-			if err == nil {
-				l.started.Store(true)
-			} else if s.phase < Unready {
-				e.errs = append(e.errs, err)
-				e.ask(asked, ReasonStart)
-			} // else: the start was given up because the process ends
-		case err := <-e.saveErr:
-			e.saved = true
-			if err != nil {
-				e.errs = append(e.errs, err)
-			}
-		case <-timer.C:
-		}
-
-		at := time.Now()
-		var effects []effect
-		s, effects = step(l.policy, s, at, e.observe(at))
-		l.publish(s)
-		for _, f := range effects {
-			e.perform(background, s, f)
-		}
-		switch s.phase {
-		case Serving:
-			timer.Reset(servingTick)
-		case Noticed:
-			timer.Reset(noticedTick)
-		default:
-			timer.Reset(endingTick)
-		}
-	}
-	if e.stopIdle != nil {
-		e.stopIdle()
-	}
-}
-
-func (e *ending) ask(u urgency, why Reason) {
-	if e.urgency == calm {
-		e.trigger = why
-	}
-	e.urgency = max(e.urgency, u)
-}
-
-func (e *ending) observe(at time.Time) observation {
-	l := e.l
-	e.pollDeadline(at)
-	l.arrivals.sample(at)
-	if l.isReady() {
-		l.everUsed.Store(true)
-	}
-	active, idle := l.conns.count()
-	// Handlers and active connections are two views of the same requests; each
-	// sees some that the other does not (hijacked ones, answers in a buffer).
-	busy := max(active, l.requests.count())
-	if e.starting {
-		busy++
-	}
-	return observation{
-		urgency: e.urgency, trigger: e.trigger, nodeDeadline: e.nodeDeadline,
-		used: l.everUsed.Load(), busy: busy, idle: idle,
-		lastArrival: l.arrivals.lastArrival(), meanGap: l.arrivals.meanGap(at),
-		saved: e.saved,
-	}
-}
-
-// pollDeadline reads the deadline file once a second. A file that cannot be read
-// changes nothing: it is a hint.
-func (e *ending) pollDeadline(at time.Time) {
-	name := e.l.options.DeadlineFile
-	if name == "" || !e.deadlineRead.IsZero() && at.Sub(e.deadlineRead) < servingTick {
-		return
-	}
-	e.deadlineRead = at
-	t, err := readDeadline(name)
-	switch {
-	case err == nil:
-		e.nodeDeadline, e.deadlineErr = t, ""
-	case !errors.Is(err, os.ErrNotExist) && err.Error() != e.deadlineErr:
-		e.deadlineErr = err.Error()
-		e.l.log.Warn("deadline file ignored", "err", err)
-	}
-}
-
-// perform does what belongs to the beginning of a phase.
-func (e *ending) perform(background context.Context, s state, f effect) {
-	l := e.l
-	// From here on /readyz and the answers of handlers follow the new phase.
-	l.phase.Store(uint32(f.enter))
-	l.log.Info("phase", "phase", f.enter.String(), "why", string(f.why))
-
-	switch f.enter {
-	case Unready:
-		e.cancelStart()
-	case Finish:
-		e.stopAccepting(background)
-	case Save:
-		// Ends a little before the cut, so that a function that was stopped still
-		// gets to say so.
-		limit := s.limit(l.policy)
-		ctx, cancel := context.WithDeadline(background, limit.Add(-min(cutMargin, limit.Sub(s.entered)/10)))
-		go func() {
-			defer cancel()
-			e.saveErr <- callAll(ctx, "saving state", l.saves)
-		}()
-	}
-	close(l.signals[f.enter])
-}
-
-// stopAccepting closes the ports and the idle connections.
-//
-// What remains of the keep-alive race: a client that has been idle all through
-// propagate and discourage, and so was never told to leave, may be writing a
-// request at the very moment at which its connection is closed. It sees a reset
-// and cannot know that nothing was done. Go's own client repeats such a request
-// by itself if it is idempotent; for a POST the sender has to decide. Clients
-// whose idle timeout is shorter than propagate and discourage together never get
-// there.
-func (e *ending) stopAccepting(background context.Context) {
-	ctx, cancel := context.WithCancel(background)
-	e.stopIdle = cancel
-	for _, s := range e.l.servers {
-		// Shutdown also waits for requests in flight, but not for all (hijacked
-		// connections) and too long for some (new connections): step counts.
-		e.running.Go(func() { _ = s.http.Shutdown(ctx) })
-	}
-}
-
-// callAll calls the functions one after the other and joins their errors. A
-// panic becomes an error, so that the next function gets its turn.
+// callAll calls the functions one after the other and joins their errors, so that
+// each gets its turn.
 func callAll(ctx context.Context, doing string, fs []func(context.Context) error) error {
 	var errs []error
 	for _, f := range fs {
-		errs = append(errs, func() (err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					err = fmt.Errorf("%s: panic: %v", doing, p)
-				}
-			}()
-			if err := f(ctx); err != nil {
-				return fmt.Errorf("%s: %w", doing, err)
-			}
-			return nil
-		}())
+		errs = append(errs, call(ctx, doing, f))
 	}
 	return errors.Join(errs...)
+}
+
+var _ Server = (*httpServer)(nil)
+
+// router is what http.ServeMux is here: it says which pattern a request matches.
+type router interface {
+	Handler(*http.Request) (h http.Handler, pattern string)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +22,13 @@ import (
 // waiting takes no time.
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv(scaleClient); addr != "" {
+		if err := scaleClients(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	// The runtime starts one goroutine for signals at the first Notify and never
 	// ends it; it must not be born in a bubble.
 	c := make(chan os.Signal, 1)
@@ -55,8 +63,8 @@ func TestRunPhasesInOrder(t *testing.T) {
 		_, done := start(t.Context(), l)
 		serveOne(l, func(http.ResponseWriter, *http.Request) {})
 
-		if !l.isReady() || l.Phase() != Serving {
-			t.Fatalf("ready %v, phase %s", l.isReady(), l.Phase())
+		if !l.IsReady() || l.Phase() != Serving {
+			t.Fatalf("ready %v, phase %s", l.IsReady(), l.Phase())
 		}
 		if _, known := l.Deadline(); known {
 			t.Error("the deadline is known before the ending")
@@ -65,7 +73,7 @@ func TestRunPhasesInOrder(t *testing.T) {
 		l.Drain()
 		l.Drain()
 		<-l.Reached(Propagate)
-		if l.isReady() {
+		if l.IsReady() {
 			t.Error("ready while propagating")
 		}
 		if d, _ := l.Deadline(); d.Sub(begun) != 10*time.Second {
@@ -148,7 +156,7 @@ func TestRunStubbornWork(t *testing.T) {
 					if r.Cut != tt.cut || len(r.Requests) != tt.cut || r.Trigger != ReasonSignal {
 						t.Errorf("cut record %+v", r)
 					}
-					if tt.cut > 0 && (r.Requests[0].Method != "POST" || r.Requests[0].Path != "/v1/orders") {
+					if tt.cut > 0 && (r.Requests[0].Method != "POST" || r.Requests[0].Route != "/v1/...") {
 						t.Errorf("cut request %+v", r.Requests[0])
 					}
 					close(release)
@@ -201,15 +209,15 @@ func TestRunStart(t *testing.T) {
 			l := New(Options{})
 			l.OnStart(func(context.Context) error { time.Sleep(5 * time.Second); return nil })
 			_, done := start(ctx, l)
-			if l.isReady() {
+			if l.IsReady() {
 				t.Error("ready before start-up is over")
 			}
 			time.Sleep(6 * time.Second)
-			if !l.isReady() {
+			if !l.IsReady() {
 				t.Error("not ready after start-up")
 			}
 			l.Ready(false)
-			if l.isReady() {
+			if l.IsReady() {
 				t.Error("ready although held")
 			}
 			cancel()
@@ -261,7 +269,7 @@ func TestRunDeadlineFile(t *testing.T) {
 		if took := time.Since(begun); took > 2*time.Second {
 			t.Errorf("noticed after %s", took)
 		}
-		if !l.isReady() {
+		if !l.IsReady() {
 			t.Error("a notice alone made the process unready")
 		}
 		<-l.Reached(Unready) // nobody sends SIGTERM
@@ -279,20 +287,134 @@ func TestRunDeadlineFile(t *testing.T) {
 
 func TestMeanGap(t *testing.T) {
 	a := arrivals{epoch: epoch}
-	if got := a.meanGap(epoch); got != 0 {
+	if got := a.meanGap(epoch, 0); got != 0 {
 		t.Errorf("without samples: %s", got)
 	}
-	at := epoch
+	at, total := epoch, int64(0)
 	for range 200 { // seconds, 4 requests in each of the last 100
-		a.sample(at)
+		a.sample(at, total)
 		if at.Sub(epoch) >= 100*time.Second {
-			for range 4 {
-				a.request(at)
-			}
+			total += 4
 		}
 		at = at.Add(time.Second)
 	}
-	if got := a.meanGap(at); got != 250*time.Millisecond {
+	if got := a.meanGap(at, total); got != 250*time.Millisecond {
 		t.Errorf("got %s, want 250ms", got)
 	}
+	for range 100 { // and then none
+		a.sample(at, total)
+		at = at.Add(time.Second)
+	}
+	if got := a.meanGap(at, total); got != time.Minute {
+		t.Errorf("got %s, want 1m", got)
+	}
+}
+
+// Announcements by the caller: the latest of them counts, and the earlier one of
+// its and the file's.
+func TestRunNotice(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "deadline")
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		if err := os.WriteFile(name, []byte(begun.Add(time.Hour).UTC().Format(time.RFC3339)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := New(Options{Grace: 10 * time.Second, DeadlineFile: name, TerminationLog: "none"})
+		_, done := start(t.Context(), l)
+		l.Notice(begun.Add(-time.Hour))
+		l.Notice(begun.Add(time.Second))
+		l.Notice(begun.Add(time.Minute))
+		<-l.Reached(Unready)
+		if took := time.Since(begun); took < 50*time.Second || took > 51*time.Second {
+			t.Errorf("the ending began after %s", took)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// onClock is what keeps a jump of the wall clock from moving a deadline.
+func TestOnClock(t *testing.T) {
+	at := time.Now()
+	wall := at.Round(0).Add(time.Minute) // as parsed: without a monotonic reading
+	if got := onClock(wall, at); got.Sub(at) != time.Minute || !strings.Contains(got.String(), "m=") {
+		t.Errorf("got %s", got)
+	}
+	if got := onClock(time.Time{}, at); !got.IsZero() {
+		t.Errorf("no notice became %s", got)
+	}
+	for _, absurd := range []time.Time{time.Unix(1<<40, 0), time.Unix(-1<<40, 0)} {
+		if got := onClock(absurd, at); got.After(at) != absurd.After(at) {
+			t.Errorf("%s became %s", absurd, got)
+		}
+	}
+}
+
+// Every phase has a span under one root, and all are over when the functions that
+// send them off run.
+func TestRunTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var names, ended []string
+		type key struct{}
+		l := New(Options{TerminationLog: "none", Trace: func(ctx context.Context, name string) (context.Context, func(Reason)) {
+			parent, _ := ctx.Value(key{}).(string)
+			names = append(names, parent+"/"+name)
+			return context.WithValue(ctx, key{}, name), func(why Reason) { ended = append(ended, name+" "+string(why)) }
+		}})
+		flushed := ""
+		l.OnSave(func(context.Context) error { time.Sleep(time.Second); return nil })
+		l.OnFlush(func(ctx context.Context) error {
+			flushed = strings.Join(ended, ", ")
+			return ctx.Err()
+		})
+		_, done := start(t.Context(), l)
+		l.Drain()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, want := strings.Join(names, " "), "/termination termination/noticed termination/unready termination/propagate termination/discourage termination/finish termination/save"; got != want {
+			t.Errorf("began %s, want %s", got, want)
+		}
+		if want := "noticed call, unready at once, propagate unused, discourage no idle connections, finish drained, save drained, termination drained"; flushed != want {
+			t.Errorf("flushed %s, want %s", flushed, want)
+		}
+	})
+}
+
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Options{Grace: 10 * time.Second, TerminationLog: "none"})
+		_, done := start(t.Context(), l)
+		time.Sleep(5 * time.Second)
+		call := l.Begin(Call{Protocol: "grpc", Route: "/pkg.Service/Method"})
+		l.Begin(Call{Protocol: "amqp"}).End()
+		serveOne(l, func(http.ResponseWriter, *http.Request) {})
+		l.Drain()
+		<-done
+		s := l.Stats()
+		if s.Phase != Cut || s.Ready || s.Trigger != ReasonCall || s.Grace != 10*time.Second {
+			t.Errorf("%+v", s)
+		}
+		if s.PhaseDuration[Serving] != 5*time.Second || s.PhaseDuration[Propagate] != 4*time.Second || s.PhaseDuration[Cut] != 0 {
+			t.Errorf("phases %v", s.PhaseDuration)
+		}
+		for _, r := range s.Requests {
+			want := RequestStats{Protocol: r.Protocol}
+			switch r.Protocol {
+			case "http1", "other":
+				want.Finished = 1
+			case "grpc":
+				want.InFlight, want.Cut = 1, 1
+			}
+			if r != want {
+				t.Errorf("%+v, want %+v", r, want)
+			}
+		}
+		call.End()
+		call.End()
+		if n := l.requests.counts().all(); n != 0 {
+			t.Errorf("%d in flight", n)
+		}
+	})
 }

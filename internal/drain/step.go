@@ -3,6 +3,7 @@ package drain
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -273,7 +274,8 @@ func (st *step) observe() {
 			delete(st.closed, name)
 		}
 	}
-	for name, n := range st.nodes {
+	for _, name := range slices.Sorted(maps.Keys(st.nodes)) {
+		n := st.nodes[name]
 		switch cn := st.Cluster.Node(name); {
 		case cn == nil:
 			st.forget(n)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/yaml"
 
+	marketintelbrain "github.com/evenkeel-dev/evenkeel/examples/market-intel-brain"
 	"github.com/evenkeel-dev/evenkeel/internal/trace"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/rehearse"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
@@ -58,6 +60,7 @@ var errVerdict = errors.New("the verdict is fail")
 // runFlags is the command line of a rehearsal.
 type runFlags struct {
 	scenario  string
+	platform  string
 	trace     string
 	zones     []string
 	handler   string
@@ -88,6 +91,7 @@ func newRunCommand(io streams) *cobra.Command {
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.scenario, "scenario", "", "scenario file; default: the built-in one, see --print-scenario")
+	fs.StringVarP(&f.platform, "filename", "f", "", "platform file to rehearse; default: Market Intel Brain's")
 	fs.StringVar(&f.trace, "trace", "", "spot availability history (CSV) to play; default: a generated one with like statistics")
 	fs.StringSliceVar(&f.zones, "zones", nil, "zones or pools of the trace to play, one for each spot pool; default: the most available ones")
 	fs.StringVar(&f.handler, "handler", rehearse.Evenkeel, "who handles interruptions: evenkeel, drain (cordon and evict at once) or none")
@@ -125,6 +129,9 @@ func (f *runFlags) run(cmd *cobra.Command, io streams) error {
 		return usageError{err}
 	}
 	fmt.Fprint(io.err, config.Plan)
+	if left := config.Platform.LeftOut; len(left) > 0 {
+		fmt.Fprintf(io.err, "  not rehearsed, since there is no program for their images: %s\n", strings.Join(left, ", "))
+	}
 	if f.dryRun {
 		return nil
 	}
@@ -197,7 +204,23 @@ func (f *runFlags) config(cmd *cobra.Command) (*rehearse.Config, error) {
 	if c.Bin, err = filepath.Abs(c.Bin); err != nil {
 		return nil, fmt.Errorf("--bin: %w", err)
 	}
+	if c.Platform, err = platform(f.platform, sc, c.Bin); err != nil {
+		return nil, err
+	}
 	return c, c.Check()
+}
+
+// platform reads what is rehearsed.
+func platform(file string, sc *scenario.Scenario, bin string) (*rehearse.Platform, error) {
+	if file == "" {
+		return rehearse.NewPlatform(bytes.NewReader(marketintelbrain.Platform), "platform.yaml", sc.Images, bin)
+	}
+	r, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("opening the platform: %w", err)
+	}
+	defer r.Close()
+	return rehearse.NewPlatform(r, file, sc.Images, bin)
 }
 
 // plan says what will be played: the scenario's own reclaims, or those of a trace.

@@ -215,7 +215,9 @@ func newSampleCommand() *cobra.Command {
 		Use: "sample", Short: "The service that --compare terminates", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Addr = "127.0.0.1:" + os.Getenv("PORT")
-			c.Health = "127.0.0.1:" + os.Getenv("HEALTH_PORT")
+			if port := os.Getenv("HEALTH_PORT"); port != "" { // not behind the wrapper
+				c.Health = "127.0.0.1:" + port
+			}
 			return sample.Run(c)
 		},
 	}

@@ -80,7 +80,8 @@ func startProcess(s *spawner, c Config, id int) (*process, error) {
 	cmd.Env = append(os.Environ(),
 		"PORT="+strconv.Itoa(port), "HEALTH_PORT="+strconv.Itoa(health),
 		"EVENKEEL_GRACE_SECONDS="+strconv.FormatFloat(c.Grace.Seconds(), 'f', -1, 64),
-		"EVENKEEL_DEADLINE_FILE="+p.notice)
+		"EVENKEEL_DEADLINE_FILE="+p.notice,
+		"TMPDIR="+dir) // what a copy leaves behind when it is killed goes with its folder
 	cmd.Stderr = c.Log
 	// Not StdoutPipe: what the copy leaves behind may hold the pipe open, and
 	// Wait must not wait for that.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -18,28 +19,51 @@ func childAttributes() *syscall.SysProcAttr {
 // prSetChildSubreaper is PR_SET_CHILD_SUBREAPER of prctl(2).
 const prSetChildSubreaper = 36
 
+// adoption is process-wide, as the kernel's setting is: what runs of this process
+// leave behind cannot be told apart, so the last one to end cleans up.
+var adoption struct {
+	mu     sync.Mutex
+	runs   int
+	before []int // children that were there before the first run; they are spared
+}
+
 // adoptOrphans makes this process the parent of what its copies leave behind. The
-// returned function kills and reaps that, and is called when every copy has ended;
-// children that were there before are spared.
+// returned function kills and reaps that. It is called when every copy of the run
+// has ended.
 func adoptOrphans() (end func()) {
-	before := children()
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+	adoption.mu.Lock()
+	defer adoption.mu.Unlock()
+	if adoption.runs++; adoption.runs == 1 {
+		adoption.before = children()
+		_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+	}
 	return func() {
-		defer func() { _, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 0, 0) }()
-		for range 100 { // generations, or a moment for one that is slow to die
-			left := slices.DeleteFunc(children(), func(pid int) bool { return slices.Contains(before, pid) })
-			if len(left) == 0 {
-				return
-			}
-			for _, pid := range left {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-			for _, pid := range left {
-				var status syscall.WaitStatus
-				_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
-			}
-			time.Sleep(10 * time.Millisecond)
+		adoption.mu.Lock()
+		defer adoption.mu.Unlock()
+		if adoption.runs--; adoption.runs > 0 {
+			return
 		}
+		killChildren(adoption.before)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 0, 0)
+	}
+}
+
+// killChildren kills the children of this process, and theirs as they are adopted
+// in turn.
+func killChildren(spare []int) {
+	for range 100 { // generations, or a moment for one that is slow to die
+		left := slices.DeleteFunc(children(), func(pid int) bool { return slices.Contains(spare, pid) })
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		for _, pid := range left {
+			var status syscall.WaitStatus
+			_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

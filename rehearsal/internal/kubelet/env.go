@@ -216,9 +216,9 @@ func resourceField(ref *corev1.ResourceFieldSelector, c *corev1.Container, alloc
 }
 
 // serviceEnv returns the variables that announce services to a pod's
-// containers. Addresses are given as twin makes them. The API server is announced
-// always, at its real place.
-func serviceEnv(pod *corev1.Pod, services []*corev1.Service, twin func(netip.Addr) netip.Addr, server string) map[string]string {
+// containers. Addresses are given as twin makes them, ports as listens does. The
+// API server is announced always, at its real place.
+func serviceEnv(pod *corev1.Pod, services []*corev1.Service, twin func(netip.Addr) netip.Addr, listens func(uint16) uint16, server string) map[string]string {
 	env := make(map[string]string)
 	if pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks {
 		for _, s := range services {
@@ -228,10 +228,10 @@ func serviceEnv(pod *corev1.Pod, services []*corev1.Service, twin func(netip.Add
 			}
 			name := envName(s.Name)
 			env[name+"_SERVICE_HOST"] = twin(ip).String()
-			env[name+"_SERVICE_PORT"] = strconv.Itoa(int(s.Spec.Ports[0].Port))
+			env[name+"_SERVICE_PORT"] = strconv.Itoa(int(listens(uint16(s.Spec.Ports[0].Port))))
 			for _, port := range s.Spec.Ports {
 				if port.Name != "" {
-					env[name+"_SERVICE_PORT_"+envName(port.Name)] = strconv.Itoa(int(port.Port))
+					env[name+"_SERVICE_PORT_"+envName(port.Name)] = strconv.Itoa(int(listens(uint16(port.Port))))
 				}
 			}
 		}

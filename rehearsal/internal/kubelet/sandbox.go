@@ -129,7 +129,7 @@ func (w *worker) envInput(c *container, image Image) envInput {
 		pod: w.pod, container: c.spec, image: image,
 		podIP: w.k.cfg.Net.Loopback(w.box.ip), hostIP: w.k.cfg.Net.Loopback(w.n.ip),
 		allocatable: w.allocatable(), sources: w.box.sources,
-		services: serviceEnv(w.pod, services, w.k.cfg.Net.Loopback, w.k.cfg.Server),
+		services: serviceEnv(w.pod, services, w.k.cfg.Net.Loopback, w.k.cfg.Net.Port, w.k.cfg.Server),
 		base:     base, mounts: newMounts(all),
 	}
 }

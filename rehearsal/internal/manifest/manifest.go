@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -99,36 +97,4 @@ func Decode(name string, data []byte) ([]*unstructured.Unstructured, error) {
 			out = append(out, &o)
 		}
 	}
-}
-
-// ReadAll decodes every YAML file of a file system. Workloads are returned
-// apart: they are applied when there are nodes to spread them over, and when the
-// Services exist whose addresses their pods are told.
-func ReadAll(files fs.FS) (settings, workloads []*unstructured.Unstructured, err error) {
-	var namespaces []*unstructured.Unstructured
-	err = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".yaml") {
-			return err
-		}
-		data, err := fs.ReadFile(files, path)
-		if err != nil {
-			return err
-		}
-		docs, err := Decode(path, data)
-		for _, o := range docs {
-			switch o.GetKind() {
-			case "Namespace":
-				namespaces = append(namespaces, o)
-			case "Deployment", "StatefulSet", "DaemonSet", "Job":
-				workloads = append(workloads, o)
-			default:
-				settings = append(settings, o)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading manifests: %w", err)
-	}
-	return append(namespaces, settings...), workloads, nil
 }

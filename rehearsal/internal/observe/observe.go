@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,29 +27,33 @@ const appLabel = "app.kubernetes.io/name"
 type Observer struct {
 	client    kubernetes.Interface
 	namespace string
+	apps      []string // names of the Deployments that are judged
 	log       *slog.Logger
 
 	mu sync.Mutex
 	h  *history
 }
 
-// New returns an Observer of the services in a namespace.
-func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Observer {
-	return &Observer{client: client, namespace: namespace, log: log, h: newHistory(time.Now())}
+// New returns an Observer of the named services in a namespace.
+func New(client kubernetes.Interface, namespace string, apps []string, log *slog.Logger) *Observer {
+	return &Observer{client: client, namespace: namespace, apps: apps, log: log, h: newHistory(time.Now())}
 }
 
-// appsOf reads what the services want from their Deployments and budgets.
-func appsOf(ctx context.Context, client kubernetes.Interface, namespace string) ([]App, error) {
-	deployments, err := client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
+// readApps reads what the services want from their Deployments and budgets.
+func (o *Observer) readApps(ctx context.Context) ([]App, error) {
+	deployments, err := o.client.AppsV1().Deployments(o.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing what is deployed: %w", err)
 	}
-	budgets, err := client.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, metav1.ListOptions{})
+	budgets, err := o.client.PolicyV1().PodDisruptionBudgets(o.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing budgets: %w", err)
 	}
 	var apps []App
 	for _, d := range deployments.Items {
+		if !slices.Contains(o.apps, d.Name) {
+			continue
+		}
 		app := App{Name: d.Name, Desired: int(*d.Spec.Replicas)}
 		for _, b := range budgets.Items {
 			sel, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
@@ -238,7 +243,7 @@ func (o *Observer) Gone(node string, killed []string) {
 // Begin starts the time that is reported: the load is about to start. What the
 // services want is read now, once. It returns the moment.
 func (o *Observer) Begin(ctx context.Context) (time.Time, error) {
-	apps, err := appsOf(ctx, o.client, o.namespace)
+	apps, err := o.readApps(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}

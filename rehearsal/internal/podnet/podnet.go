@@ -20,7 +20,8 @@ type Net struct {
 	// Pods and Services are the ranges as the API shows them.
 	Pods, Services netip.Prefix
 
-	claim net.Listener // holds the share until Close
+	claim    net.Listener // holds the share until Close
+	lowPorts bool         // ports below 1024 can be listened at
 
 	mu  sync.Mutex
 	cut map[netip.Addr]chan struct{} // API address -> closed when it went silent
@@ -39,6 +40,7 @@ func Claim() (*Net, error) {
 			continue
 		}
 		return &Net{
+			lowPorts: mayListenLow(x),
 			Pods:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(x), 0, 0}), 16),
 			Services: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(x + 1), 0, 0}), 16),
 			claim:    l,
@@ -46,6 +48,17 @@ func Claim() (*Net, error) {
 		}, nil
 	}
 	return nil, errors.New("claiming a range of loopback addresses: all of them are taken, or this system does not route 127.0.0.0/8 to loopback (Linux does)")
+}
+
+// mayListenLow tries whether this process may listen at ports below 1024: root
+// may, and everybody where the system says so.
+func mayListenLow(x int) bool {
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.%d.255.254:80", x))
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
 }
 
 // Close gives the share back.
@@ -56,6 +69,15 @@ func (n *Net) Loopback(api netip.Addr) netip.Addr {
 	a := api.As4()
 	a[0] = 127
 	return netip.AddrFrom4(a)
+}
+
+// Port returns the port at which what the API shows at a port listens: the same,
+// or 20000 above it for one below 1024 where only root may have that.
+func (n *Net) Port(api uint16) uint16 {
+	if api < 1024 && !n.lowPorts {
+		return 20000 + api
+	}
+	return api
 }
 
 // Cut makes an API address go silent, as a machine does that lost its power:

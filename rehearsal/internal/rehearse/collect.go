@@ -20,7 +20,7 @@ func (s *stage) collect(ctx context.Context) (*report.Handler, error) {
 	out := s.observer.Result(s.Scenario.TimeScale)
 	result := s.load.Result()
 	recorded := make(map[string]int)
-	err := s.eachLog(namespace+"_*", func(r io.Reader) error {
+	err := s.eachLog(s.Platform.Namespace+"_*", func(r io.Reader) error {
 		for e, err := range load.ReadLedger(r) {
 			if err != nil {
 				return err
@@ -41,7 +41,7 @@ func (s *stage) collect(ctx context.Context) (*report.Handler, error) {
 	if s.handler != Evenkeel {
 		return out, nil
 	}
-	err = s.eachLog(system+"_"+controller+"*", func(r io.Reader) error {
+	err = s.eachLog(s.Platform.Namespace+"_"+s.Platform.Controller+"-*", func(r io.Reader) error {
 		n, starts, err := escalations(r)
 		out.Escalations += n
 		out.ControllerRestarts += max(starts-1, 0)

@@ -24,7 +24,9 @@ import (
 
 // target is where the load goes: the service's address, as every client of the
 // platform has it.
-func (s *stage) target() (netip.AddrPort, bool) { return s.proxy.Addr(namespace, frontDoor, "http") }
+func (s *stage) target() (netip.AddrPort, bool) {
+	return s.proxy.Addr(s.Platform.Namespace, s.Platform.FrontDoor, "http")
+}
 
 // probe asks the platform once.
 func (s *stage) probe(ctx context.Context) error {
@@ -200,12 +202,12 @@ func (s *stage) killController(ctx context.Context, seed uint64) {
 		if sleepUntil(ctx, at) != nil {
 			return
 		}
-		pods, err := s.client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + controller})
+		pods, err := s.client.CoreV1().Pods(s.Platform.Namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel + "=" + s.Platform.Controller})
 		if err != nil || len(pods.Items) == 0 {
 			s.log.Warn("looking for the controller to kill", "err", err)
 			continue
 		}
-		if err := s.kubelet.KillContainer(system, pods.Items[0].Name, "controller"); err != nil {
+		if err := s.kubelet.KillContainer(s.Platform.Namespace, pods.Items[0].Name, s.Platform.Controller); err != nil {
 			s.log.Info("the controller was not running when it was to be killed", "err", err)
 			continue
 		}

@@ -35,6 +35,7 @@ var Handlers = []string{None, Drain, Evenkeel}
 // Config says what to rehearse.
 type Config struct {
 	Scenario *scenario.Scenario
+	Platform *Platform
 	Plan     *scenario.Plan
 	Handlers []string
 	Faults   []Fault

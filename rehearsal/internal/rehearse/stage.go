@@ -18,8 +18,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/evenkeel-dev/evenkeel/deploy"
-	marketintelbrain "github.com/evenkeel-dev/evenkeel/examples/market-intel-brain"
 	"github.com/evenkeel-dev/evenkeel/internal/aws"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/cloud"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane"
@@ -35,12 +33,8 @@ import (
 )
 
 const (
-	namespace  = "market-intel-brain"
-	system     = "evenkeel-system"
-	controller = "evenkeel-controller"
-	frontDoor  = "gateway" // the Service that the load is put on
-	queueName  = "evenkeel"
-	account    = "123456789012"
+	queueName = "evenkeel"
+	account   = "123456789012"
 )
 
 // stage is one handler's rehearsal: a cluster of its own, from its start to its
@@ -134,12 +128,8 @@ func (s *stage) startParts(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return s.cloud.Run(ctx) })
 	s.queueURL = s.cloud.CreateQueue(queueName)
 
-	images := make(map[string]kubelet.Image)
-	for image, program := range s.Scenario.Images {
-		images[image] = kubelet.Image{Command: []string{filepath.Join(s.Bin, program)}}
-	}
 	s.kubelet = kubelet.New(kubelet.Config{
-		Client: s.client, Net: s.net, Dir: filepath.Join(s.dir, "nodes"), Images: images,
+		Client: s.client, Net: s.net, Dir: filepath.Join(s.dir, "nodes"), Images: s.Platform.imagesByName(),
 		Server: s.plane.URL(), CAFile: s.plane.CAFile(), StartDelay: s.startDelay(),
 		CrashBackoff: s.Scenario.Real(10 * time.Second), Log: s.log,
 	})
@@ -174,14 +164,16 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	settings, workloads, err := manifest.ReadAll(marketintelbrain.Manifests)
+	settings, workloads, err := s.Platform.objects(s.handler, []string{
+		"--sqs-queue=" + s.queueURL, "--spot-notice=" + s.Scenario.Real(s.Scenario.NoticeLead).String(),
+	}, s.sdkEnv())
 	if err != nil {
 		return err
 	}
 	if err := apply.ApplyAll(ctx, settings); err != nil {
 		return err
 	}
-	s.observer = observe.New(s.client, namespace, s.log)
+	s.observer = observe.New(s.client, s.Platform.Namespace, s.Platform.Apps, s.log)
 	g.Go(func() error { return s.observer.Run(ctx) })
 	for _, n := range s.Scenario.InitialNodes() {
 		if err := s.addNode(ctx, n); err != nil {
@@ -196,39 +188,12 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	if err := apply.ApplyAll(ctx, workloads); err != nil {
 		return err
 	}
-	if err := s.startHandler(ctx, g, apply); err != nil {
-		return err
-	}
-	return s.await(ctx, s.unready)
-}
-
-func (s *stage) startHandler(ctx context.Context, g *errgroup.Group, apply *manifest.Applier) error {
-	// The unchanged AWS SDK finds the stand-in by these.
-	env := []envVar{
-		{"AWS_ENDPOINT_URL", s.cloud.URL()}, {"AWS_REGION", s.Scenario.Region},
-		{"AWS_ACCESS_KEY_ID", "rehearsal"}, {"AWS_SECRET_ACCESS_KEY", "rehearsal"}, {"AWS_EC2_METADATA_DISABLED", "true"},
-	}
-	lead := s.Scenario.Real(s.Scenario.NoticeLead)
-	switch s.handler {
-	case Evenkeel:
-		docs, err := manifest.Decode("deploy/controller.yaml", deploy.Controller)
-		if err != nil {
-			return err
-		}
-		for _, o := range docs {
-			if o.GetKind() == "Deployment" {
-				if err := extend(o, []string{"--sqs-queue=" + s.queueURL, "--spot-notice=" + lead.String()}, env); err != nil {
-					return err
-				}
-			}
-		}
-		return apply.ApplyAll(ctx, docs)
-	case Drain:
-		queue := aws.NewSQS(s.sqsClient(), aws.SQSConfig{QueueURL: s.queueURL, Lead: lead, Log: s.log})
+	if s.handler == Drain {
+		queue := aws.NewSQS(s.sqsClient(), aws.SQSConfig{QueueURL: s.queueURL, Lead: s.Scenario.Real(s.Scenario.NoticeLead), Log: s.log})
 		d := peer.New(s.client, queue, s.log)
 		g.Go(func() error { return d.Run(ctx) })
 	}
-	return nil
+	return s.await(ctx, s.unready)
 }
 
 // await waits until waiting names nothing any more.
@@ -269,22 +234,20 @@ func (s *stage) closedNode(ctx context.Context) (string, error) {
 
 // unready names something that is not ready yet; empty when everything is.
 func (s *stage) unready(ctx context.Context) (string, error) {
-	for _, ns := range []string{namespace, system} {
-		list, err := s.client.AppsV1().Deployments(ns).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return "the API server", err
-		}
-		for _, d := range list.Items {
-			if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
-				return fmt.Sprintf("%s/%s: %d of %d ready", ns, d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
-			}
+	list, err := s.client.AppsV1().Deployments(s.Platform.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "the API server", err
+	}
+	for _, d := range list.Items {
+		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
+			return fmt.Sprintf("%s: %d of %d ready", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
 		}
 	}
 	if _, ok := s.target(); !ok {
-		return "the address of service " + frontDoor, nil
+		return "the address of service " + s.Platform.FrontDoor, nil
 	}
 	if err := s.probe(ctx); err != nil {
-		return "an answer of service " + frontDoor, nil
+		return "an answer of service " + s.Platform.FrontDoor, nil
 	}
 	return "", nil
 }
@@ -310,7 +273,7 @@ func (s *stage) addNode(ctx context.Context, n scenario.Node) error {
 	}
 	return s.kubelet.AddNode(ctx, kubelet.NodeSpec{
 		Name: n.Name, InstanceID: id, InstanceType: pool.InstanceType, Region: s.Scenario.Region, Zone: pool.Zone,
-		Pool: pool.Name, CapacityType: pool.CapacityType, CPU: pool.CPU, Memory: pool.Memory, Pods: pool.Pods,
+		Pool: pool.Pool, CapacityType: pool.CapacityType, CPU: pool.CPU, Memory: pool.Memory, Pods: pool.Pods,
 		Labels: pool.Labels, Taints: taints,
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/internal/trace"
@@ -33,45 +34,46 @@ func OpenTrace(path string, def trace.Defaults) (*trace.Trace, error) {
 }
 
 // GenerateTrace makes up a trace for the zones of the scenario's spot pools,
-// from its seed.
+// from its seed. Its pools have the type and the prices of the first spot pool.
 func (s *Scenario) GenerateTrace() (*trace.Trace, error) {
 	c := trace.GeneratorConfig{Seed: s.Seed}
-	for _, i := range s.spotPools() {
-		p := &s.Nodes[i]
-		if !slices.Contains(c.Zones, p.Zone) {
-			c.Zones = append(c.Zones, p.Zone)
+	for i, zone := range s.spotZones() {
+		if i == 0 {
+			p := &s.Nodes[zone.pools[0]]
+			c.InstanceType, c.OnDemandPerHour, c.SpotPerHour = p.InstanceType, p.OnDemandPerHour, p.SpotPerHour
 		}
-		c.InstanceType, c.OnDemandPerHour, c.SpotPerHour = p.InstanceType, p.OnDemandPerHour, p.SpotPerHour
+		c.Zones = append(c.Zones, zone.name)
 	}
 	return trace.Generate(c)
 }
 
-// FromTrace makes a plan of a part of a trace. Each spot pool of the scenario is
-// played by one pool of the trace: a reclaim there takes all of its nodes, and
-// new nodes come up in it only while there is capacity there. On-demand nodes
-// stay. The zones name zones or pools of the trace, one for each spot pool in
-// order; without any, sc.Trace.Zones does, and without those either, the most
-// available ones are taken, see choosePools.
+// FromTrace makes a plan of a part of a trace. Each zone of the scenario that has
+// spot pools is played by one pool of the trace: a reclaim there takes all spot
+// nodes of the zone, and new ones come up in the zone only while there is
+// capacity there. A node is replaced by one of the same platform pool. On-demand
+// nodes stay. The zones name zones or pools of the trace, one for each of the
+// scenario's zones in order; without any, sc.Trace.Zones does, and without those
+// either, the most available ones are taken, see choosePools.
 //
 // Time between two successive reclaims that are played is shortened linearly to
 // at most sc.Trace.Compress, and what else happens in between with it. Order is
 // kept, and so are overlaps: zones that were without capacity together still
 // are, and zones that went at one moment do.
 //
-// A part begins where every pool has capacity and ends when sc.Trace.Events
-// reclaims have been played. Parts in which at some moment no pool has capacity,
-// or fewer than sc.Trace.KeepNodes spot nodes are there without notice, are left
-// out. Of the others, those that reclaim the most zones count, and the seed
-// picks one of them.
+// A part begins where every zone has capacity and ends when sc.Trace.Events
+// reclaims of zones have been played: when the last machine goes. Parts in which
+// at some moment no zone has capacity, or fewer than sc.Trace.KeepNodes spot
+// nodes are there without notice, are left out. Of the others, those that reclaim
+// the most zones count, and the seed picks one of them.
 func FromTrace(sc *Scenario, tr *trace.Trace, zones []string) (*Plan, error) {
 	if len(zones) == 0 {
 		zones = sc.Trace.Zones
 	}
-	spot := sc.spotPools()
-	if len(spot) == 0 {
+	played := sc.spotZones()
+	if len(played) == 0 {
 		return nil, fmt.Errorf("planning from trace %s: scenario %s has no spot pool", tr.Name, sc.Name)
 	}
-	pools, why, err := choosePools(tr, zones, len(spot))
+	pools, why, err := choosePools(tr, zones, len(played))
 	if err != nil {
 		return nil, fmt.Errorf("planning from trace %s: %w", tr.Name, err)
 	}
@@ -98,14 +100,19 @@ func FromTrace(sc *Scenario, tr *trace.Trace, zones []string) (*Plan, error) {
 	plan.Trace = tr.Name
 	plan.Notes = []string{why}
 	for i, p := range pools {
-		node := &sc.Nodes[spot[i]]
-		plan.Notes = append(plan.Notes, fmt.Sprintf("%s (%s) plays %s: available %.0f %% of the time, up for %.1f h in the mean", node.Name, node.Zone, p.Name(), 100*p.Availability(), p.MeanUp().Hours()))
+		var names []string
+		for _, j := range played[i].pools {
+			names = append(names, sc.Nodes[j].Name)
+		}
+		plan.Notes = append(plan.Notes, fmt.Sprintf("%s (%s) plays %s: available %.0f %% of the time, up for %.1f h in the mean",
+			played[i].name, strings.Join(names, ", "), p.Name(), 100*p.Availability(), p.MeanUp().Hours()))
 	}
 	choice := fmt.Sprintf("one of %d parts that fit, picked by seed %d", len(best), sc.Seed)
 	if len(best) == 1 {
 		choice = "the only part that fits"
 	}
 	plan.Notes = append(plan.Notes, fmt.Sprintf("played: %s to %s of the trace, %s", clock(pick.from), clock(pick.to), choice))
+	plan.Notes = append(plan.Notes, pick.notes...)
 	return plan, nil
 }
 
@@ -117,8 +124,9 @@ func clock(d time.Duration) string {
 // A candidate is a part of a trace that can be played.
 type candidate struct {
 	from, to time.Duration
-	zones    int
+	zones    int // that it reclaims
 	events   []Event
+	notes    []string
 }
 
 // tryPart plays the part of the timeline that begins at a change, if it is fit.
@@ -127,16 +135,19 @@ func (s *Scenario) tryPart(tl *timeline, start int) (candidate, bool) {
 	if !ok {
 		return candidate{}, false
 	}
+	last := reclaims[len(reclaims)-1]
 	w := s.warpOf(reclaims)
-	spot := s.spotPools()
+	zones := s.spotZones()
 	var outages []outage
 	for i, pool := range tl.pools {
 		for _, r := range pool.Reclaims() {
-			if r.At < tl.changes[start].at || r.At > reclaims[len(reclaims)-1] {
+			if r.At < tl.changes[start].at || r.At > last {
 				continue
 			}
-			o := outage{notice: w.at(r.At) - s.NoticeLead, pools: spot[i : i+1], back: -1, replace: Replacement{After: s.LaunchDelay, Count: -1}}
-			if r.Back >= 0 {
+			o := outage{notice: w.at(r.At) - s.NoticeLead, pools: zones[i].pools, back: -1, replace: Replacement{After: s.LaunchDelay, Count: -1}}
+			// Nothing waits for capacity that returns when a new node would only
+			// come up after the last machine is gone.
+			if r.Back >= 0 && w.at(r.Back)+s.LaunchDelay <= w.at(last) {
 				o.back = w.at(r.Back)
 			}
 			outages = append(outages, o)
@@ -146,56 +157,80 @@ func (s *Scenario) tryPart(tl *timeline, start int) (candidate, bool) {
 
 	st := s.play(outages)
 	plan := Plan{Events: st.events}
-	played, zones := plan.Reclaims()
+	played, hit := plan.Reclaims()
 	if played != s.Trace.Events || st.fewest < s.Trace.KeepNodes {
 		return candidate{}, false
 	}
-	return candidate{tl.changes[start].at, reclaims[len(reclaims)-1], zones, st.events}, true
+	return candidate{from: tl.changes[start].at, to: last, zones: hit, events: st.events, notes: st.notes}, true
 }
 
-// findReclaims returns the moments from a change on at which pools with nodes
+// findReclaims returns the moments from a change on at which zones with nodes
 // are reclaimed, until there have been enough. It counts nodes in the trace's
 // own time, in which notice and launch take no time at all: whatever is
-// reclaimed is at once in the other pools. It fails if no pool has capacity at
-// some moment before the last.
+// reclaimed is at once in the other zones, if they have its platform pool. It
+// fails if no zone has capacity at some moment before the last.
 func (s *Scenario) findReclaims(tl *timeline, start int) ([]time.Duration, bool) {
-	spot := s.spotPools()
-	nodes := make([]int, len(spot))
-	up := make([]bool, len(spot))
-	for i := range spot {
-		nodes[i], up[i] = s.Nodes[spot[i]].Count, true
+	zones := s.spotZones()
+	up := make([]bool, len(zones))
+	nodes := make([]int, len(s.Nodes))
+	waiting := make(map[string]int) // per platform pool
+	for i, zone := range zones {
+		up[i] = true
+		for _, j := range zone.pools {
+			nodes[j] = s.Nodes[j].Count
+		}
 	}
 	var moments []time.Duration
 	for count, i := 0, start; count < s.Trace.Events; {
 		if i++; i == len(tl.changes) {
 			return nil, false
 		}
-		taken := 0
+		before := count
 		for _, c := range tl.changes[i].pools {
-			if up[c.pool] = c.available; !c.available && nodes[c.pool] > 0 {
-				taken += nodes[c.pool]
-				nodes[c.pool] = 0
+			if up[c.pool] = c.available; c.available {
+				continue
+			}
+			taken := 0
+			for _, j := range zones[c.pool].pools {
+				taken += nodes[j]
+				waiting[s.Nodes[j].Pool] += nodes[j]
+				nodes[j] = 0
+			}
+			if taken > 0 {
 				count++
 			}
 		}
 		if !slices.Contains(up, true) {
 			return nil, false
 		}
-		if taken == 0 {
-			continue
+		if count > before {
+			moments = append(moments, tl.changes[i].at)
 		}
-		moments = append(moments, tl.changes[i].at)
-		for range taken {
+		s.settle(zones, up, nodes, waiting)
+	}
+	return moments, true
+}
+
+// settle brings waiting nodes up, each in the pool with the fewest nodes of its
+// platform pool where zones are up. Those of platform pools that have none there
+// go on waiting.
+func (s *Scenario) settle(zones []spotZone, up []bool, nodes []int, waiting map[string]int) {
+	for pool := range waiting { // in any order: one does not affect another
+		for ; waiting[pool] > 0; waiting[pool]-- {
 			to := -1
-			for j := range nodes {
-				if up[j] && (to < 0 || nodes[j] < nodes[to]) {
-					to = j
+			for i, zone := range zones {
+				for _, j := range zone.pools {
+					if up[i] && s.Nodes[j].Pool == pool && (to < 0 || nodes[j] < nodes[to]) {
+						to = j
+					}
 				}
+			}
+			if to < 0 {
+				break
 			}
 			nodes[to]++
 		}
 	}
-	return moments, true
 }
 
 // A warp maps the trace's time to scenario time: knots to knots, linearly in

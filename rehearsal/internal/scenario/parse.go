@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 )
 
 // The file as it is written. Durations and quantities are still text, and a nil
@@ -37,6 +40,7 @@ type (
 	}
 	rawPool struct {
 		Name            string            `json:"name"`
+		Pool            string            `json:"pool"`
 		Zone            string            `json:"zone"`
 		InstanceType    string            `json:"instanceType"`
 		CapacityType    string            `json:"capacityType"`
@@ -159,7 +163,7 @@ func (p *parser) pools(s *Scenario, raw []rawPool) {
 	for i, r := range raw {
 		field := fmt.Sprintf("nodes[%d]", i)
 		pool := NodePool{
-			Name: r.Name, Zone: r.Zone, InstanceType: r.InstanceType, CapacityType: r.CapacityType,
+			Name: r.Name, Pool: cmp.Or(r.Pool, r.Name), Zone: r.Zone, InstanceType: r.InstanceType, CapacityType: r.CapacityType,
 			Count: r.Count, Pods: r.Pods,
 			OnDemandPerHour: r.OnDemandPerHour, SpotPerHour: r.SpotPerHour,
 			Labels: r.Labels, Taints: r.Taints,
@@ -169,6 +173,7 @@ func (p *parser) pools(s *Scenario, raw []rawPool) {
 		_, twice := s.Pool(pool.Name)
 		p.check(!twice, field+".name", "there are two pools named %q", pool.Name)
 		p.check(len(validation.IsDNS1123Label(pool.Name)) == 0 && len(pool.Name) <= 40, field+".name", "%q is not a lower-case DNS label of at most 40 characters", pool.Name)
+		p.check(len(validation.IsValidLabelValue(pool.Pool)) == 0, field+".pool", "%q is not the value of a label", pool.Pool)
 		p.check(pool.Zone != "", field+".zone", "missing")
 		p.check(pool.InstanceType != "", field+".instanceType", "missing")
 		p.check(pool.CapacityType == Spot || pool.CapacityType == OnDemand, field+".capacityType", "%q is neither %s nor %s", pool.CapacityType, Spot, OnDemand)
@@ -180,6 +185,7 @@ func (p *parser) pools(s *Scenario, raw []rawPool) {
 		}
 		for key, value := range pool.Labels {
 			p.check(len(validation.IsQualifiedName(key))+len(validation.IsValidLabelValue(value)) == 0, field+".labels", "%s=%s is not a label", key, value)
+			p.check(key != cluster.PoolLabel || value == pool.Pool, field+".labels", "%s=%s contradicts pool, which is %q", key, value, pool.Pool)
 		}
 		for j, t := range pool.Taints {
 			at := fmt.Sprintf("%s.taints[%d]", field, j)

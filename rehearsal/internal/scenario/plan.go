@@ -18,11 +18,12 @@ const (
 	Join   Kind = "join"   // they come
 )
 
-// An Event of a plan concerns nodes of one pool at one moment.
+// An Event of a plan concerns nodes of one pool at one moment. When a zone is
+// reclaimed there is one event for each of its pools, all at the same moment.
 type Event struct {
 	At    time.Duration // scenario time since the load started
 	Kind  Kind
-	Pool  string
+	Pool  string // the name of a NodePool
 	Zone  string
 	Nodes []string
 }
@@ -53,29 +54,34 @@ func (p *Plan) Interrupted() int {
 	return n
 }
 
-// Reclaims counts the pools that get notice, and the zones in which they are.
-func (p *Plan) Reclaims() (pools, zones int) {
-	seen := make(map[string]bool)
+// Reclaims counts the reclaims, and the zones that they hit. What gets notice in
+// one zone at one moment is one reclaim, whatever pools it is in.
+func (p *Plan) Reclaims() (reclaims, zones int) {
+	type reclaim struct {
+		at   time.Duration
+		zone string
+	}
+	seen, hit := make(map[reclaim]bool), make(map[string]bool)
 	for _, e := range p.Events {
 		if e.Kind == Notice {
-			pools++
-			seen[e.Zone] = true
+			seen[reclaim{e.At, e.Zone}] = true
+			hit[e.Zone] = true
 		}
 	}
-	return pools, len(seen)
+	return len(seen), len(hit)
 }
 
-// String returns a heading, the notes, and one line for each event, in seconds
-// of the rehearsal.
+// String returns a heading, the notes, and one line for each thing that happens
+// to a zone at a moment, in seconds of the rehearsal.
 func (p *Plan) String() string {
 	var b strings.Builder
-	pools, zones := p.Reclaims()
+	reclaims, zones := p.Reclaims()
 	source := "scripted"
 	if p.Trace != "" {
 		source = "trace " + p.Trace
 	}
 	fmt.Fprintf(&b, "plan (%s): %d reclaims take %d nodes in %d zones within %.0f s, at time scale %g\n",
-		source, pools, p.Interrupted(), zones, p.real(p.End), p.scale)
+		source, reclaims, p.Interrupted(), zones, p.real(p.End), p.scale)
 	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "  %s\n", note)
 	}
@@ -84,8 +90,13 @@ func (p *Plan) String() string {
 		zoneWidth = max(zoneWidth, len(e.Zone))
 	}
 	fmt.Fprintf(&b, "  %7s  %-6s  %-*s  %s\n", "at", "event", zoneWidth, "zone", "nodes")
-	for _, e := range p.Events {
-		fmt.Fprintf(&b, "  %5.1f s  %-6s  %-*s  %s\n", p.real(e.At), e.Kind, zoneWidth, e.Zone, strings.Join(e.Nodes, " "))
+	for i := 0; i < len(p.Events); {
+		e := p.Events[i]
+		var nodes []string // of all its pools
+		for ; i < len(p.Events) && p.Events[i].At == e.At && p.Events[i].Kind == e.Kind && p.Events[i].Zone == e.Zone; i++ {
+			nodes = append(nodes, p.Events[i].Nodes...)
+		}
+		fmt.Fprintf(&b, "  %5.1f s  %-6s  %-*s  %s\n", p.real(e.At), e.Kind, zoneWidth, e.Zone, strings.Join(nodes, " "))
 	}
 	return b.String()
 }

@@ -24,10 +24,12 @@ func (o *outage) blocks(pool int, at time.Duration) bool {
 }
 
 // A stage plays outages: which nodes they take, and where replacements come up,
-// the way an autoscaling group over several zones does it. Each reclaimed node
-// starts a launch at the notice. When it is due it joins the pool with the
-// fewest nodes of those that have capacity; while none has, it waits for one
-// and then takes the launch delay again.
+// the way an autoscaling group per platform pool, over several zones, does it.
+// Each reclaimed node starts a launch at the notice. When it is due it joins the
+// pool with the fewest nodes of those of its platform pool that have capacity;
+// while none has, it waits for one and then takes the launch delay again. If
+// none will have any in this plan, the node is left out: one of another platform
+// pool would be of no use, since the pods that it is for do not go there.
 type stage struct {
 	s       *Scenario
 	outages []outage
@@ -36,6 +38,7 @@ type stage struct {
 	next    []int      // number of the next node per pool
 	fewest  int        // spot nodes without notice, at the worst moment
 	events  []Event
+	notes   []string // on nodes that are not replaced
 	queue   []step
 }
 
@@ -46,9 +49,20 @@ type step struct {
 	launch *launch
 }
 
+// A launch of nodes for those of one platform pool that were taken.
 type launch struct {
-	count int
-	rule  Replacement
+	notice time.Duration // when they were
+	pool   string        // NodePool.Pool
+	count  int
+	rule   Replacement
+}
+
+// suits reports whether the launch may join a node pool.
+func (l *launch) suits(p *NodePool) bool {
+	if l.rule.Pool != "" {
+		return p.Name == l.rule.Pool
+	}
+	return p.CapacityType == Spot && p.Pool == l.pool
 }
 
 func (s *Scenario) play(outages []outage) *stage {
@@ -92,7 +106,7 @@ func (st *stage) spotNodes() int {
 }
 
 func (st *stage) reclaim(at time.Duration, o *outage) {
-	taken := 0
+	var launches []launch // one for each platform pool that loses nodes
 	for _, i := range o.pools {
 		var nodes, stay []string
 		for _, node := range st.here[i] {
@@ -106,16 +120,25 @@ func (st *stage) reclaim(at time.Duration, o *outage) {
 			continue
 		}
 		st.here[i] = stay
-		taken += len(nodes)
 		st.emit(at, Notice, i, nodes)
 		st.emit(at+st.s.NoticeLead, Kill, i, nodes)
+
+		pool := st.s.Nodes[i].Pool
+		j := slices.IndexFunc(launches, func(l launch) bool { return l.pool == pool })
+		if j < 0 {
+			j = len(launches)
+			launches = append(launches, launch{notice: at, pool: pool, rule: o.replace})
+		}
+		launches[j].count += len(nodes)
 	}
-	count := o.replace.Count
-	if count < 0 {
-		count = taken
-	}
-	if count > 0 && taken > 0 {
-		st.put(step{at: at + o.replace.After, launch: &launch{count, o.replace}})
+	for j := range launches {
+		l := &launches[j]
+		if all := o.replace.Count; all >= 0 {
+			l.count = (all + len(launches) - 1 - j) / len(launches) // the first ones get what is over
+		}
+		if l.count > 0 {
+			st.put(step{at: at + o.replace.After, launch: l})
+		}
 	}
 }
 
@@ -126,9 +149,9 @@ func (st *stage) emit(at time.Duration, kind Kind, pool int, nodes []string) {
 func (st *stage) join(at time.Duration, l launch) {
 	joined := make([][]string, len(st.s.Nodes))
 	for range l.count {
-		pool := st.poolFor(at, l.rule.Pool)
+		pool := st.poolFor(at, &l)
 		if pool < 0 {
-			st.wait(at, launch{l.count, l.rule})
+			st.wait(at, l)
 			break
 		}
 		l.count--
@@ -144,18 +167,12 @@ func (st *stage) join(at time.Duration, l launch) {
 	}
 }
 
-// poolFor returns the pool that a replacement joins, or -1 if none has capacity.
-func (st *stage) poolFor(at time.Duration, wanted string) int {
+// poolFor returns the pool that a node of a launch joins, or -1 if none has
+// capacity.
+func (st *stage) poolFor(at time.Duration, l *launch) int {
 	best := -1
 	for i := range st.s.Nodes {
-		if wanted != "" {
-			if st.s.Nodes[i].Name != wanted {
-				continue
-			}
-		} else if st.s.Nodes[i].CapacityType != Spot {
-			continue
-		}
-		if !st.capacity(i, at) {
+		if !l.suits(&st.s.Nodes[i]) || !st.capacity(i, at) {
 			continue
 		}
 		if best < 0 || len(st.here[i]) < len(st.here[best]) {
@@ -169,17 +186,22 @@ func (st *stage) capacity(pool int, at time.Duration) bool {
 	return !slices.ContainsFunc(st.outages, func(o outage) bool { return o.blocks(pool, at) })
 }
 
-// wait tries a launch again when the next outage is over, if one ever is.
+// wait tries a launch again when the next outage of a pool that suits it is
+// over, or leaves its nodes out if none ever is.
 func (st *stage) wait(at time.Duration, l launch) {
 	next := time.Duration(-1)
 	for _, o := range st.outages {
-		if o.back > at && (next < 0 || o.back < next) {
+		suits := func(pool int) bool { return l.suits(&st.s.Nodes[pool]) }
+		if o.back > at && (next < 0 || o.back < next) && slices.ContainsFunc(o.pools, suits) {
 			next = o.back
 		}
 	}
 	if next >= 0 {
 		st.put(step{at: next + st.s.LaunchDelay, launch: &l})
+		return
 	}
+	st.notes = append(st.notes, fmt.Sprintf("not replaced: %d of pool %s, reclaimed at %.1f s: no zone has capacity for them",
+		l.count, cmp.Or(l.rule.Pool, l.pool), st.s.Real(l.notice).Seconds()))
 }
 
 // Script returns the plan of the scenario's own reclaims.
@@ -201,7 +223,8 @@ func (s *Scenario) Script() (*Plan, error) {
 			return nil, fmt.Errorf("reclaims[%d] takes no spot node: none of its nodes is there at %v", i, r.At)
 		}
 	}
-	plan := s.newPlan(s.play(outages).events)
-	plan.Notes = append(plan.Notes, fmt.Sprintf("scenario %s says which nodes are reclaimed, and when", s.Name))
+	st := s.play(outages)
+	plan := s.newPlan(st.events)
+	plan.Notes = append([]string{fmt.Sprintf("scenario %s says which nodes are reclaimed, and when", s.Name)}, st.notes...)
 	return plan, nil
 }

@@ -44,7 +44,7 @@ func choosePools(tr *trace.Trace, zones []string, n int) ([]*trace.Pool, string,
 	}
 	pools := append(ofZone, rest...)
 	if len(pools) < n {
-		return nil, "", fmt.Errorf("it has %d pools, the scenario has %d spot pools to play", len(pools), n)
+		return nil, "", fmt.Errorf("it has %d pools, the scenario has %d zones to play", len(pools), n)
 	}
 	return byName(pools[:n]), fmt.Sprintf("the %d most available pools of the trace, which has only %d zones", n, len(ofZone)), nil
 }
@@ -52,7 +52,7 @@ func choosePools(tr *trace.Trace, zones []string, n int) ([]*trace.Pool, string,
 // namedPools looks up zones or pools by name, the most available pool first.
 func namedPools(pools []*trace.Pool, names []string, n int) ([]*trace.Pool, error) {
 	if len(names) != n {
-		return nil, fmt.Errorf("%d zones are asked for, the scenario has %d spot pools to play: name one zone for each", len(names), n)
+		return nil, fmt.Errorf("%d zones are asked for, the scenario has %d zones to play: name one for each", len(names), n)
 	}
 	var out []*trace.Pool
 	for _, name := range names {

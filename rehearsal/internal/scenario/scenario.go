@@ -14,6 +14,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -55,10 +56,15 @@ type Scenario struct {
 	Trace         TraceSettings
 }
 
-// A NodePool is a group of like nodes in one zone. A spot pool is one failure
-// domain: a trace takes all of its nodes at once.
+// A NodePool is a group of like nodes in one zone. The spot pools of a zone are
+// one failure domain: a trace takes all of their nodes at once.
 type NodePool struct {
-	Name            string // unique; nodes are called Name-1, Name-2, ...
+	Name string // unique; nodes are called Name-1, Name-2, ...
+	// Pool is the platform's pool that the nodes belong to, which may have node
+	// pools in several zones: the value of the node label evenkeel.dev/pool, by
+	// which pods choose their nodes, so that only a node of the same Pool replaces
+	// one. Name by default.
+	Pool            string
 	Zone            string
 	InstanceType    string
 	CapacityType    string // Spot or OnDemand
@@ -105,8 +111,13 @@ type Reclaim struct {
 // A Replacement says what comes for nodes that were reclaimed.
 type Replacement struct {
 	After time.Duration // scenario time after the notice
-	Count int           // negative: as many as were taken
-	Pool  string        // empty: the spot pool not reclaimed that has the fewest nodes
+	// Count is negative for as many of each platform pool as were taken;
+	// otherwise the platform pools that lost nodes get equal shares of it.
+	Count int
+	// Pool is the name of the node pool that they join. Empty: the spot pool with
+	// the fewest nodes of those that have the Pool of the node that went and are
+	// not reclaimed.
+	Pool string
 }
 
 // A Range of durations, both ends included.
@@ -117,7 +128,7 @@ type TraceSettings struct {
 	// Zones of the trace, or names of its pools, to play; by default those with
 	// the highest availability, see FromTrace.
 	Zones []string
-	// Events is how many reclaims of a pool are played; 3 by default.
+	// Events is how many reclaims of a zone are played; 3 by default.
 	Events int
 	// Compress bounds the scenario time between two successive reclaims; the
 	// notice and 10 s of real time by default.
@@ -195,6 +206,26 @@ func (s *Scenario) spotPools() []int {
 		if s.Nodes[i].CapacityType == Spot {
 			out = append(out, i)
 		}
+	}
+	return out
+}
+
+// A spotZone is a zone with its spot pools, which a trace takes together.
+type spotZone struct {
+	name  string
+	pools []int // their indices
+}
+
+// spotZones returns the zones that have spot pools, in the order of these.
+func (s *Scenario) spotZones() []spotZone {
+	var out []spotZone
+	for _, i := range s.spotPools() {
+		at := slices.IndexFunc(out, func(z spotZone) bool { return z.name == s.Nodes[i].Zone })
+		if at < 0 {
+			at = len(out)
+			out = append(out, spotZone{name: s.Nodes[i].Zone})
+		}
+		out[at].pools = append(out[at].pools, i)
 	}
 	return out
 }

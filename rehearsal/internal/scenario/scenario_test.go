@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
 )
 
@@ -34,22 +35,32 @@ func golden(t *testing.T, name, got string) {
 
 func TestDefault(t *testing.T) {
 	s := scenario.Default()
-	if got, want := s.Real(s.NoticeLead), 24*time.Second; got != want {
+	if got, want := s.Real(s.NoticeLead), 48*time.Second; got != want {
 		t.Errorf("notice takes %v, want %v", got, want)
 	}
 	cpu := map[string]int64{}
 	for _, p := range s.Nodes {
-		cpu[p.CapacityType] += int64(p.Count) * p.CPU.MilliValue()
+		cpu[p.Pool] += int64(p.Count) * p.CPU.MilliValue()
+		taints := []scenario.Taint{{Key: cluster.PoolLabel, Value: p.Pool, Effect: "NoSchedule"}}
+		if p.CapacityType == scenario.OnDemand {
+			taints = nil // its nodes take what finds no room on the others
+		}
+		if !slices.Equal(p.Taints, taints) {
+			t.Errorf("%s has taints %v, want %v", p.Name, p.Taints, taints)
+		}
 	}
-	// gateway 4 x 250m and engine 6 x 500m, on what is left when a zone is gone.
-	if left := cpu[scenario.Spot] * 2 / 3; left < 4000 {
-		t.Errorf("after the loss of a zone %dm CPU are left, the services need 4000m", left)
+	// The gateway may grow to 10 x 250m, the engine has 3 x 500m: on what is left
+	// of their pools when a zone is gone.
+	for pool, need := range map[string]int64{"gateway": 2500, "engine": 1500} {
+		if left := cpu[pool] * 2 / 3; left < need {
+			t.Errorf("after the loss of a zone %dm CPU of pool %s are left, its service needs %dm", left, pool, need)
+		}
 	}
 	var names []string
 	for _, n := range s.InitialNodes() {
 		names = append(names, n.Name)
 	}
-	want := []string{"spot-a-1", "spot-a-2", "spot-b-1", "spot-b-2", "spot-c-1", "spot-c-2", "system-1"}
+	want := []string{"gateway-a-1", "gateway-b-1", "gateway-c-1", "engine-a-1", "engine-b-1", "engine-c-1", "on-demand-a-1", "on-demand-b-1", "on-demand-c-1"}
 	if !slices.Equal(names, want) {
 		t.Errorf("nodes = %v, want %v", names, want)
 	}
@@ -89,6 +100,9 @@ load: {rate: 10}
 		s.EndpointDelay != time.Second || s.EndpointJitter != 500*time.Millisecond || s.PodStartDelay != (scenario.Range{Min: time.Second, Max: 3 * time.Second}) {
 		t.Errorf("scenario = %+v", s)
 	}
+	if got := s.Nodes[0].Pool; got != "p" {
+		t.Errorf("pool = %q, want the name of the node pool", got)
+	}
 	if tr := s.Trace; tr.Events != 3 || tr.KeepNodes != 2 || tr.Compress != 170*time.Second {
 		t.Errorf("trace settings = %+v", tr)
 	}
@@ -105,17 +119,19 @@ func TestParseErrors(t *testing.T) {
 		{"timeout: 5s", "timeout: soon", `f.yaml: load.timeout: "soon" is not a duration like "120s"`},
 		{"timeout: 5s", "timeOut: 5s", `f.yaml: unknown field "load.timeOut"`},
 		{"noticeLead: 120s", "noticeLead: 10ms", "f.yaml: noticeLead: 10ms is not between 1s and 720h0m0s"},
-		{"timeScale: 5", "timeScale: 0", "f.yaml: timeScale: 0 is not between 0.1 and 100"},
-		{"timeScale: 5", "timeScale: fast", "f.yaml: timeScale: a string does not fit here, want float64"},
+		{"timeScale: 2.5", "timeScale: 0", "f.yaml: timeScale: 0 is not between 0.1 and 100"},
+		{"timeScale: 2.5", "timeScale: fast", "f.yaml: timeScale: a string does not fit here, want float64"},
 		{"seed: 1", "seed: 1\nseed: 2", `f.yaml: yaml: unmarshal errors:`},
 		{"region: us-east-1\n", "", "f.yaml: region: missing"},
-		{"name: spot-b", "name: spot-a", `f.yaml: nodes[1].name: there are two pools named "spot-a"`},
-		{"name: spot-a", "name: Spot_A", `f.yaml: nodes[0].name: "Spot_A" is not a lower-case DNS label`},
+		{"name: gateway-b", "name: gateway-a", `f.yaml: nodes[1].name: there are two pools named "gateway-a"`},
+		{"name: gateway-a", "name: Gateway_A", `f.yaml: nodes[0].name: "Gateway_A" is not a lower-case DNS label`},
+		{"pool: gateway,", "pool: a b,", `f.yaml: nodes[0].pool: "a b" is not the value of a label`},
+		{"pool: gateway,", "pool: gateway, labels: {evenkeel.dev/pool: engine},", `f.yaml: nodes[0].labels: evenkeel.dev/pool=engine contradicts pool, which is "gateway"`},
 		{"cpu: 1930m", "cpu: lots", `f.yaml: nodes[0].cpu: "lots" is not a positive quantity like 1930m or 7Gi`},
 		{"capacityType: spot", "capacityType: cheap", `f.yaml: nodes[0].capacityType: "cheap" is neither spot nor on-demand`},
 		{", spotPerHour: 0.035", "", "f.yaml: nodes[0].spotPerHour: 0 is not a price in USD"},
-		{"evenkeel.dev/pool: system", "evenkeel.dev/pool: a b", "f.yaml: nodes[3].labels: evenkeel.dev/pool=a b is not a label"},
-		{"labels: {", "taints: [{key: k, effect: Never}], labels: {", `f.yaml: nodes[3].taints[0].effect: "Never" is not NoSchedule`},
+		{"pool: gateway,", "pool: gateway, labels: {team: a b},", "f.yaml: nodes[0].labels: team=a b is not a label"},
+		{"pool: on-demand,", "pool: on-demand, taints: [{key: k, effect: Never}],", `f.yaml: nodes[6].taints[0].effect: "Never" is not NoSchedule`},
 		{"engine: engine", "engine: ../engine", `f.yaml: images.evenkeel.dev/market-intel-brain/engine: "../engine" is not the name of a program`},
 		{"endpointJitter: 500ms", "endpointJitter: 2s", "f.yaml: endpointJitter: 2s is longer than endpointDelay, 1s"},
 		{"{min: 1s, max: 3s}", "{min: 4s, max: 3s}", "f.yaml: podStartDelay: min 4s is longer than max 3s"},
@@ -123,8 +139,8 @@ func TestParseErrors(t *testing.T) {
 		{"seed: 1", "seed: 1\nreclaims: [{at: 10s}]", "f.yaml: reclaims[0]: set one of zone, pool and nodes"},
 		{"seed: 1", "seed: 1\nreclaims: [{zone: us-east-1a}]", "f.yaml: reclaims[0].at: missing"},
 		{"seed: 1", "seed: 1\nreclaims: [{at: 1s, zone: us-east-1z}]", `f.yaml: reclaims[0].zone: no spot pool is in zone "us-east-1z"`},
-		{"seed: 1", "seed: 1\nreclaims: [{at: 1s, pool: system}]", `f.yaml: reclaims[0].pool: "system" is not a spot pool`},
-		{"seed: 1", "seed: 1\nreclaims: [{at: 1s, pool: spot-a, replace: {count: -2}}]", "f.yaml: reclaims[0].replace.count: -2 is negative"},
+		{"seed: 1", "seed: 1\nreclaims: [{at: 1s, pool: on-demand-a}]", `f.yaml: reclaims[0].pool: "on-demand-a" is not a spot pool`},
+		{"seed: 1", "seed: 1\nreclaims: [{at: 1s, pool: engine-a, replace: {count: -2}}]", "f.yaml: reclaims[0].replace.count: -2 is negative"},
 	}
 	for _, tt := range tests {
 		text := string(scenario.DefaultYAML())
@@ -160,6 +176,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(scenario.DefaultYAML())
 	f.Add([]byte("region: r\nload: {rate: 10}\nnodes:\n- {name: p, zone: za, instanceType: t, capacityType: spot, count: 2, cpu: 1, memory: 1Gi, pods: 8, onDemandPerHour: 1, spotPerHour: 0.5}\n" +
 		"reclaims:\n- {at: 10s, nodes: [p-1], replace: {count: 3, after: 1s}}\n- {at: 20s, zone: za, back: 5m}\n"))
+	f.Add([]byte(twoPools + "- {at: 10s, zone: za, back: 3m}\n- {at: 20s, zone: zb, replace: {count: 3}}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := scenario.Parse("fuzz.yaml", data)
 		if err != nil || len(s.InitialNodes()) > 100 || len(s.Reclaims) > 20 {

@@ -66,7 +66,7 @@ func (ps *ports) close() {
 func (p *Proxy) listen(ctx context.Context, cluster netip.AddrPort) (*net.TCPListener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // Go's default is on; splice and resets need plain TCP
-	l, err := lc.Listen(ctx, "tcp4", p.loopback(cluster).String())
+	l, err := lc.Listen(ctx, "tcp4", p.front(cluster).String())
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +142,11 @@ func (p *Proxy) pick(key portKey) (netip.AddrPort, bool) {
 }
 
 // loopback returns where on this machine an API address is.
+// front is where a Service's port is listened at.
+func (p *Proxy) front(cluster netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(p.net.Loopback(cluster.Addr()), p.net.Port(cluster.Port()))
+}
+
 func (p *Proxy) loopback(api netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(p.net.Loopback(api.Addr()), api.Port())
 }

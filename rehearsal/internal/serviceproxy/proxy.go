@@ -178,7 +178,7 @@ func (p *Proxy) Addr(namespace, service, portName string) (netip.AddrPort, bool)
 	if !ok {
 		return netip.AddrPort{}, false
 	}
-	return p.loopback(t.cluster), true
+	return p.front(t.cluster), true
 }
 
 // set stores v, or removes the key when v is nil.

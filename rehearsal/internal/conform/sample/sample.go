@@ -39,9 +39,10 @@ const (
 
 // Config says where to listen and how to end.
 type Config struct {
-	Addr, Health string
-	End          End
-	Sleep        time.Duration // of End Sleep
+	Addr   string
+	Health string // of readiness; may be empty
+	End    End
+	Sleep  time.Duration // of End Sleep
 }
 
 // Run serves until SIGTERM, and returns when it has ended as Config.End says.
@@ -69,7 +70,9 @@ func Run(c Config) error {
 	})}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.ListenAndServe() }()
-	go func() { failed <- health.ListenAndServe() }()
+	if c.Health != "" {
+		go func() { failed <- health.ListenAndServe() }()
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)
@@ -205,11 +208,12 @@ func acceptWebSocket(w http.ResponseWriter, r *http.Request) (net.Conn, *bufio.R
 	if key == "" {
 		return nil, nil, errors.New("not a WebSocket handshake")
 	}
-	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Upgrade", "websocket")
-	w.Header().Set("Sec-WebSocket-Accept", acceptKey(key))
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	return http.NewResponseController(w).Hijack()
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\n", acceptKey(key))
+	return conn, rw, err
 }
 
 // serving is the answer of a health check: status SERVING.

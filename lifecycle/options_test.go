@@ -30,7 +30,7 @@ func TestGrace(t *testing.T) {
 		{"", time.Nanosecond, time.Second, true},
 	} {
 		t.Setenv("EVENKEEL_GRACE_SECONDS", tt.env)
-		p, _, notes := settings(Options{Grace: tt.option})
+		_, p, notes := settings(Options{Grace: tt.option})
 		if p.grace != tt.want || (len(notes) > 0) != tt.noted {
 			t.Errorf("env %q, option %s: got %s, notes %q; want %s", tt.env, tt.option, p.grace, notes, tt.want)
 		}
@@ -92,6 +92,21 @@ func FuzzParseDeadline(f *testing.F) {
 		again, err := parseDeadline([]byte(deadlineKey + "=\"" + got.Format(time.RFC3339Nano) + "\"\n"))
 		if err != nil || !again.Equal(got) {
 			t.Errorf("read %v, written and read again %v, %v", got, again, err)
+		}
+	})
+}
+
+func FuzzParseSeconds(f *testing.F) {
+	for _, s := range []string{"30", "1.5", "-1", "NaN", "1e300", "0x1p4", "Inf", "10s"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseSeconds(s)
+		if err != nil && d != 0 {
+			t.Errorf("%q: %s with an error", s, d)
+		}
+		if d.Abs() > 1000*time.Hour {
+			t.Errorf("%q: %s", s, d)
 		}
 	})
 }

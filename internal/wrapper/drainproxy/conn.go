@@ -1,0 +1,526 @@
+package drainproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// conn is a client's connection and the one to the server that belongs to it. It
+// has one goroutine (serve); a second one passes the body of a request while the
+// first already waits for the answer.
+type conn struct {
+	p      *Proxy
+	ctx    context.Context // ends when the connection is cut
+	cancel context.CancelFunc
+
+	client     net.Conn
+	fromClient buffer
+	peer       []byte // address of the client
+
+	server     net.Conn // nil if there is none
+	fromServer buffer
+	lastUsed   time.Time // of server
+
+	watch    *time.Timer   // starts watchClient when an answer takes long
+	watching bool          // watch is set, or watchClient runs
+	watched  chan struct{} // gets a value when watchClient has ended
+
+	counter counter
+	req     head   // of the exchange under way
+	raw     []byte // its bytes, in fromClient
+	out     []byte // scratch for heads
+	keep    bool   // the client may send another request
+
+	mu    sync.Mutex // guards what follows, and the closing of server by cut
+	busy  bool       // a request has begun to arrive and is not answered
+	last  bool       // the request under way, or one that has arrived, is the last
+	isCut bool
+}
+
+func newConn(p *Proxy, client net.Conn) *conn {
+	c := &conn{p: p, client: client}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.fromClient.reset(client)
+	if host, _, err := net.SplitHostPort(client.RemoteAddr().String()); err == nil {
+		c.peer = []byte(host)
+	}
+	c.watched = make(chan struct{}, 1)
+	c.watch = time.AfterFunc(time.Hour, c.watchClient)
+	c.watch.Stop()
+	c.counter.c = c
+	c.counter.header = make(http.Header)
+	c.counter.r = http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header), URL: &c.counter.url}
+	return c
+}
+
+// preface is how HTTP/2 begins.
+var preface = []byte("PRI * HTTP/2.0\r\n")
+
+// serve is the life of a client's connection, which it closes or hands over.
+func (c *conn) serve(handOver func(net.Conn)) {
+	hook := c.p.cfg.ConnState
+	hook(c.client, http.StateNew)
+	defer c.cancel()
+	for first := true; ; first = false {
+		if !c.await() {
+			break
+		}
+		if first && c.isHTTP2() {
+			hook(c.client, http.StateClosed) // the http.Server that takes it counts it from here
+			handOver(&prefixed{c.client, bytes.Clone(c.fromClient.bytes())})
+			return
+		}
+		hook(c.client, http.StateActive)
+		if !c.serveOne() {
+			break
+		}
+		c.fromClient.shrink()
+		hook(c.client, http.StateIdle)
+		c.becomeIdle()
+	}
+	c.dropServer()
+	hook(c.client, http.StateClosed)
+	linger(c.client)
+}
+
+// await waits for the first byte of a request.
+func (c *conn) await() bool {
+	for len(c.fromClient.bytes()) == 0 {
+		err := c.fromClient.fill(smallBuffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) && hasInput(c.client) {
+			_ = c.client.SetReadDeadline(time.Time{})
+			continue // a request came at the last moment
+		}
+		if err != nil {
+			return false
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = true
+	if c.last {
+		_ = c.client.SetReadDeadline(time.Time{})
+	}
+	return !c.isCut
+}
+
+func (c *conn) becomeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if c.last {
+		_ = c.client.SetReadDeadline(longAgo)
+	}
+}
+
+// closeWhenIdle makes the request that is under way or has arrived, if there is
+// one, the last one.
+func (c *conn) closeWhenIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = true
+	if !c.busy {
+		_ = c.client.SetReadDeadline(longAgo) // wakes await
+	}
+}
+
+func (c *conn) isLast() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+func (c *conn) isHTTP2() bool {
+	for {
+		got := c.fromClient.bytes()
+		if len(got) >= len(preface) {
+			return bytes.HasPrefix(got, preface)
+		}
+		if !bytes.HasPrefix(preface, got) || c.fromClient.fill(smallBuffer) != nil {
+			return false
+		}
+	}
+}
+
+// serveOne serves the request whose first byte has been read. It reports whether
+// the client may send another one.
+func (c *conn) serveOne() bool {
+	raw, err := c.fromClient.head()
+	if err != nil {
+		if errors.Is(err, errHeadTooLong) {
+			c.refuse(http.StatusRequestHeaderFieldsTooLarge, "")
+		}
+		return false
+	}
+	h, err := parseRequest(raw)
+	if err != nil {
+		c.refuse(http.StatusBadRequest, "")
+		return false
+	}
+	if string(h.method) == http.MethodConnect {
+		c.refuse(http.StatusNotImplemented, "") // its answer has no end that we could see
+		return false
+	}
+	c.req, c.raw, c.keep = h, raw, false
+	c.p.counted.ServeHTTP(&c.counter, c.counter.request(h))
+	c.req, c.raw = head{}, nil
+	return c.keep
+}
+
+// exchange sends the request to the server and its answer to the client. It
+// reports whether both connections can be used again.
+func (c *conn) exchange() bool {
+	reused := c.takeServer()
+	if c.server == nil {
+		if err := c.connect(); err != nil {
+			c.refuse(http.StatusServiceUnavailable, "Retry-After: 1\r\n")
+			return false
+		}
+	}
+
+	// The head, and with it as much of the body as is here: one write for most
+	// requests.
+	reqBody := bodyOf(c.req)
+	c.out = append(c.out[:0], c.raw...)
+	if !c.req.forwarded && c.peer != nil {
+		c.out = append(append(append(c.out[:len(c.out)-2], "X-Forwarded-For: "...), c.peer...), "\r\n\r\n"...)
+	}
+	method := c.counter.r.Method // c.req.method is in a buffer that is reused
+	rest := c.fromClient.bytes()[len(c.raw):]
+	n, err := reqBody.scan(rest)
+	if err != nil {
+		c.refuse(http.StatusBadRequest, "")
+		return false
+	}
+	c.out = append(c.out, rest[:n]...)
+	c.fromClient.consume(len(c.raw) + n)
+	whole := reqBody.done()
+	if whole {
+		c.watching = true
+		c.watch.Reset(watchAfter)
+		defer c.unwatch()
+	}
+	for attempt := 0; ; attempt++ {
+		_, err = c.server.Write(c.out)
+		if err == nil && whole {
+			err = c.firstByte()
+		}
+		if err == nil {
+			break
+		}
+		// The server closed a kept connection at the moment at which it was used.
+		// What may be sent twice is sent again; for the rest only the client knows.
+		if attempt == 0 && reused && whole && isIdempotent(method) && !c.wasCut() {
+			c.dropServer()
+			if c.connect() == nil {
+				continue
+			}
+		}
+		c.fail()
+		return false
+	}
+
+	var bodySent chan error
+	if !whole {
+		bodySent = make(chan error, 1)
+		server := c.server
+		go func() { bodySent <- copyBody(server, &c.fromClient, &reqBody) }()
+	}
+	again := c.answer(method)
+	if bodySent != nil {
+		if !again {
+			// The server does not want the rest, or nobody is there any more.
+			_ = c.client.SetReadDeadline(longAgo)
+			_ = c.server.SetWriteDeadline(longAgo)
+		}
+		if err := <-bodySent; err != nil {
+			again = false
+		}
+	}
+	c.lastUsed = time.Now()
+	return again
+}
+
+// watchAfter is how long an answer takes before the client is watched: most answers
+// come sooner, and watching costs more than they do.
+const watchAfter = time.Second
+
+// watchClient waits for the client to go away while it waits for its answer, and
+// tells the server as the client told us, by the end of what it sends. It owns
+// fromClient until unwatch.
+func (c *conn) watchClient() {
+	defer func() { c.watched <- struct{}{} }()
+	if len(c.fromClient.bytes()) > 0 {
+		return // the next request is there already
+	}
+	if err := c.fromClient.fill(smallBuffer); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.server.(interface{ CloseWrite() error }); ok {
+		_ = t.CloseWrite()
+	}
+}
+
+// unwatch ends watchClient, if it has begun. It may be called twice.
+func (c *conn) unwatch() {
+	if !c.watching {
+		return
+	}
+	if c.watching = false; c.watch.Stop() {
+		return // it has not begun
+	}
+	_ = c.client.SetReadDeadline(longAgo)
+	<-c.watched
+	_ = c.client.SetReadDeadline(time.Time{})
+}
+
+// firstByte waits for the answer to begin.
+func (c *conn) firstByte() error {
+	if len(c.fromServer.bytes()) > 0 {
+		return nil
+	}
+	return c.fromServer.fill(maxHead)
+}
+
+// answer passes the answer on, after informational ones.
+func (c *conn) answer(method string) (again bool) {
+	for {
+		raw, err := c.fromServer.head()
+		if err != nil {
+			c.fail()
+			return false
+		}
+		h, err := parseResponse(raw, method)
+		if err != nil {
+			c.fail()
+			return false
+		}
+		switch {
+		case h.status == http.StatusSwitchingProtocols:
+			c.unwatch() // the tunnel reads from the client
+			c.tunnel(raw, h)
+			return false
+		case h.status < 200:
+			_, err := c.client.Write(raw)
+			c.fromServer.consume(len(raw))
+			if err != nil {
+				return false
+			}
+			continue
+		}
+		again = h.framing != untilClose && !h.closes && !c.req.closes &&
+			(h.minor == 1 && c.req.minor == 1 || h.keeps)
+		return c.passAnswer(raw, h, again) && again
+	}
+}
+
+// passAnswer passes the final answer. It reports whether the whole of it has been
+// passed and the client was not asked to leave.
+func (c *conn) passAnswer(raw []byte, h head, again bool) bool {
+	b := bodyOf(h)
+	n, err := b.scan(c.fromServer.bytes()[len(raw):])
+	if err != nil {
+		c.fail()
+		return false
+	}
+	out := c.fromServer.bytes()[:len(raw)+n] // usually the whole answer, as it came
+	drain := again && (c.p.cfg.Draining() || c.isLast())
+	if drain {
+		if c.out, err = withClose(c.out[:0], raw, h); err != nil {
+			c.fail()
+			return false
+		}
+		c.out = append(c.out, out[len(raw):]...)
+		out = c.out
+	}
+	if _, err := c.client.Write(out); err != nil {
+		return false
+	}
+	c.fromServer.consume(len(raw) + n)
+	if !b.done() {
+		var err error
+		if h.events {
+			err = c.copyEvents(&b)
+		} else {
+			err = copyBody(c.client, &c.fromServer, &b)
+		}
+		if err != nil {
+			if !errors.Is(err, errEnded) {
+				c.abort() // the client must not take what it has for the whole
+			}
+			return false
+		}
+	}
+	c.fromServer.shrink()
+	return !drain
+}
+
+// takeServer looks whether the kept connection to the server is still good.
+func (c *conn) takeServer() (reused bool) {
+	if c.server == nil {
+		return false
+	}
+	// Servers close connections that are idle for seconds, not for milliseconds:
+	// a busy connection need not pay for looking.
+	if time.Since(c.lastUsed) > 100*time.Millisecond && hasInput(c.server) {
+		c.dropServer() // closed, or it says what nobody asked for
+		return false
+	}
+	return true
+}
+
+func (c *conn) connect() error {
+	server, err := c.p.dial(c.ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to the server: %w", err)
+	}
+	c.mu.Lock()
+	c.server = server
+	if c.isCut {
+		_ = server.Close()
+	}
+	c.mu.Unlock()
+	c.fromServer.reset(server)
+	return nil
+}
+
+func (c *conn) dropServer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server != nil {
+		_ = c.server.Close()
+		c.server = nil
+	}
+}
+
+// fail answers a request of which nobody knows what became of it.
+func (c *conn) fail() {
+	if c.p.cfg.Gone() {
+		c.refuse(http.StatusServiceUnavailable, "Retry-After: 1\r\n")
+		return
+	}
+	c.refuse(http.StatusBadGateway, "")
+}
+
+// refuse answers without the server. Nothing of another answer has been sent.
+func (c *conn) refuse(status int, fields string) {
+	text := http.StatusText(status)
+	c.out = fmt.Appendf(c.out[:0], "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n%s\n",
+		status, text, len(text)+1, fields, text)
+	_, _ = c.client.Write(c.out)
+}
+
+// abort makes the end of the connection a reset.
+func (c *conn) abort() {
+	if t, ok := c.client.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = c.client.Close()
+}
+
+// cut ends the connection whatever is under way.
+func (c *conn) cut() {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isCut = true
+	_ = c.client.Close()
+	if c.server != nil {
+		_ = c.server.Close()
+	}
+}
+
+func (c *conn) wasCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isCut
+}
+
+// copyBody passes what is left of a body.
+func copyBody(dst net.Conn, src *buffer, b *body) error {
+	for !b.done() {
+		if len(src.bytes()) == 0 {
+			if b.framing == byLength && b.left > largeBuffer {
+				// The kernel passes it (splice) without showing it to us.
+				_, err := io.CopyN(dst, src.conn, b.left)
+				return err
+			}
+			if err := src.fill(largeBuffer); err != nil {
+				if errors.Is(err, io.EOF) && b.framing == untilClose {
+					return nil
+				}
+				return err
+			}
+		}
+		p := src.bytes()
+		n, err := b.scan(p)
+		if err != nil {
+			return err
+		}
+		if _, err := dst.Write(p[:n]); err != nil {
+			return err
+		}
+		full := len(p) == len(src.buf)
+		src.consume(n)
+		if full && len(src.buf) < largeBuffer && len(src.bytes()) == 0 {
+			src.buf = make([]byte, largeBuffer)
+		}
+	}
+	return nil
+}
+
+// lingerFor is how long a closing connection waits for its client to close.
+const lingerFor = time.Second
+
+// linger closes c so that what was sent arrives: closing a connection on which
+// bytes wait to be read resets it, and a reset may overtake the answer.
+func linger(c net.Conn) {
+	defer c.Close()
+	t, ok := c.(interface{ CloseWrite() error })
+	if !ok || t.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerFor))
+	_, _ = io.Copy(io.Discard, io.LimitReader(c, 1<<20))
+}
+
+// longAgo as a deadline ends reads that are under way.
+var longAgo = time.Unix(1, 0)
+
+func isIdempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// hasInput reports whether something can be read from c without waiting: bytes,
+// its end or its error. It consumes nothing.
+func hasInput(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var peek error
+	var b [1]byte
+	err = raw.Control(func(fd uintptr) {
+		_, _, peek = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return err != nil || !errors.Is(peek, syscall.EAGAIN)
+}
