@@ -224,7 +224,7 @@ func writeTests(p *spec.Platform, b hclBody) {
 		{expr(fmt.Sprintf("length(aws_cloudwatch_event_rule.interruption) == %d", len(eventRules(p)))), fmt.Sprintf("There are to be %d event rules.", len(eventRules(p)))},
 		{"alltrue([for t in aws_launch_template.node : t.metadata_options[0].http_tokens == \"required\"])", "Every launch template must require IMDSv2."},
 		{"alltrue([for k, g in aws_eks_node_group.this : length(g.subnet_ids) == length(local.node_groups[k].zones)])", "Every node group must have a subnet in each of its zones."},
-		{"jsondecode(aws_sqs_queue.interruptions.redrive_policy).maxReceiveCount == 5", "A message that cannot be read must reach the dead letter queue."},
+		{"jsondecode(aws_sqs_queue.interruptions.redrive_policy).maxReceiveCount == 25", "A message that cannot be read must reach the dead letter queue."},
 		{"anytrue([for s in jsondecode(aws_sqs_queue_policy.interruptions.policy).Statement : s.Effect == \"Deny\" && try(s.Condition.Bool[\"aws:SecureTransport\"], \"\") == \"false\"])", "The queue must refuse plain text."},
 		{"alltrue(flatten([for p in [aws_iam_role_policy.controller.policy, aws_iam_role_policy.handler[0].policy] : [for s in jsondecode(p).Statement : !contains(flatten([s.Resource]), \"*\") && !contains(flatten([s.Action]), \"*\")]]))", "No policy may be granted on everything."},
 		{"alltrue([for k, t in aws_cloudwatch_event_target.queue : t.arn == aws_sqs_queue.interruptions.arn])", "Every event rule must lead to the queue."},

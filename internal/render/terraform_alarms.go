@@ -45,7 +45,7 @@ func writeAlarms(_ *spec.Platform, b hclBody) {
 	for _, a := range []alarm{
 		{"queue_age", "A notice has waited for a minute: no controller reads the queue.", "", "AWS/SQS", "ApproximateAgeOfOldestMessage",
 			object{{"QueueName", expr("aws_sqs_queue.interruptions.name")}}, "Maximum", 60, 1, 60, "GreaterThanOrEqualToThreshold", "notBreaching"},
-		{"dead_letters", "A message could not be read five times.", "", "AWS/SQS", "ApproximateNumberOfMessagesVisible",
+		{"dead_letters", "A message was received too often: it cannot be read, or could not be stored.", "", "AWS/SQS", "ApproximateNumberOfMessagesVisible",
 			object{{"QueueName", expr("aws_sqs_queue.dead_letters.name")}}, "Maximum", 60, 1, 0, "GreaterThanThreshold", "notBreaching"},
 		{"interruption_rate", "Spot machines are being taken in numbers.", "", "AWS/Events", "TriggeredRules",
 			object{{"RuleName", expr(`aws_cloudwatch_event_rule.interruption["spot"].name`)}}, "Sum", 3600, 1, expr("var.interruptions_per_hour"), "GreaterThanOrEqualToThreshold", "notBreaching"},

@@ -6,6 +6,13 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/spec"
 )
 
+// maxReceives is after how many receipts a message goes to the dead letter queue.
+// While the Kubernetes API is out of reach a notice is held for 15 s at a time and
+// then given back, so one that lives for its two minutes is received up to ten
+// times; and one of an instance that another cluster owns is received by all that
+// share the queue. Fewer would throw notices away just when they matter.
+const maxReceives = 25
+
 // An eventRule is one kind of event that becomes a notice.
 type eventRule struct {
 	key, source, detailType, about string
@@ -40,10 +47,10 @@ func writeQueue(_ *spec.Platform, b hclBody) {
 		set("sqs_managed_sse_enabled", true).
 		setCall("redrive_policy", call{"jsonencode", object{
 			{"deadLetterTargetArn", expr("aws_sqs_queue.dead_letters.arn")},
-			{"maxReceiveCount", 5},
+			{"maxReceiveCount", maxReceives},
 		}}).
 		set("tags", expr("local.tags"))
-	b.resource("What could not be read five times, kept for a person to look at.", "aws_sqs_queue", "dead_letters").
+	b.resource("What was received too often, kept for a person to look at.", "aws_sqs_queue", "dead_letters").
 		set("name", expr(`"${local.name}-interruptions-dlq"`)).
 		set("message_retention_seconds", 1209600).
 		set("sqs_managed_sse_enabled", true).

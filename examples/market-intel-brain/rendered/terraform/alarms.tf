@@ -69,7 +69,7 @@ resource "aws_cloudwatch_metric_alarm" "queue_age" {
 
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   alarm_name        = "${local.name}-dead-letters"
-  alarm_description = "A message could not be read five times."
+  alarm_description = "A message was received too often: it cannot be read, or could not be stored."
   namespace         = "AWS/SQS"
   metric_name       = "ApproximateNumberOfMessagesVisible"
   dimensions = {

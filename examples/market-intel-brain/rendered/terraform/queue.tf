@@ -10,12 +10,12 @@ resource "aws_sqs_queue" "interruptions" {
   sqs_managed_sse_enabled    = true
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
-    maxReceiveCount     = 5
+    maxReceiveCount     = 25
   })
   tags = local.tags
 }
 
-# What could not be read five times, kept for a person to look at.
+# What was received too often, kept for a person to look at.
 resource "aws_sqs_queue" "dead_letters" {
   name                      = "${local.name}-interruptions-dlq"
   message_retention_seconds = 1209600

@@ -43,7 +43,7 @@ run "counts" {
   }
 
   assert {
-    condition     = jsondecode(aws_sqs_queue.interruptions.redrive_policy).maxReceiveCount == 5
+    condition     = jsondecode(aws_sqs_queue.interruptions.redrive_policy).maxReceiveCount == 25
     error_message = "A message that cannot be read must reach the dead letter queue."
   }
 
