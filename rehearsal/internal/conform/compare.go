@@ -16,7 +16,6 @@ type contestant struct {
 	name    string
 	command []string // empty if it cannot be run
 	why     string   // if it cannot
-	ready   string
 }
 
 // contestants are the ways to end that are compared. The service is the same

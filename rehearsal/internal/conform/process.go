@@ -175,13 +175,12 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// exit describes the end of a copy.
-func (p *process) exit() (code int, signaled bool) {
-	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if ok && status.Signaled() {
-		return 128 + int(status.Signal()), true
+// code is the exit code of a copy that has ended, as Kubernetes shows it.
+func (p *process) code() int {
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
 	}
-	return p.cmd.ProcessState.ExitCode(), false
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // spawner starts processes from one thread that lives as long as it does: the

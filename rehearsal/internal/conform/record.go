@@ -24,8 +24,6 @@ const (
 	slowPost // its body came in two parts
 )
 
-var kindNames = [...]string{"GET", "POST", "slow POST"}
-
 // nowhere is the copy of a request that reached none.
 const nowhere = -1
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -13,10 +12,6 @@ import (
 // noticeLead is what a copy has between the latest moment at which it has to begin
 // to end, and the notice: deadline = notice + grace + noticeLead.
 const noticeLead = 3 * time.Second
-
-// maxInFlight bounds what is under way at once; beyond it requests are not sent,
-// and the run is not valid.
-const maxInFlight = 8000
 
 // stage is one run of copies, balancer and load under the same conditions.
 type stage struct {
@@ -150,61 +145,6 @@ func (s *stage) tryOut(ctx context.Context, cl client) error {
 	return nil
 }
 
-// request makes one. Without a source of randomness it is the plainest of its kind.
-func (s *stage) request(seq int, k kind, rng *rand.Rand) request {
-	r := request{seq: seq, kind: k, path: s.cfg.Get, id: requestID(s.index, seq)}
-	if k != get {
-		r.path = s.cfg.Post
-		r.body = strings.ReplaceAll(s.cfg.Body, "{id}", r.id)
-	}
-	if rng != nil {
-		r.ownConn = rng.Float64() < s.cfg.NewConnShare
-		if k == post && rng.Float64() < s.cfg.SlowShare {
-			r.kind, r.pause = slowPost, time.Duration(50+rng.IntN(450))*time.Millisecond
-		}
-	}
-	return r
-}
-
-// load sends requests as a Poisson process until ctx ends, then waits for those in
-// flight. It does not wait for answers in between: a stalled copy gets no relief.
-func (s *stage) load(ctx context.Context, cl client) {
-	rng := rand.New(rand.NewPCG(s.cfg.Seed+uint64(s.index), 7))
-	background := context.WithoutCancel(ctx)
-	room := make(chan struct{}, maxInFlight)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	due := time.Now()
-	for seq := 0; ; seq++ {
-		due = due.Add(time.Duration(rng.ExpFloat64() / s.sc.rate * float64(time.Second)))
-		if !sleepUntil(ctx, due) {
-			return
-		}
-		k := get
-		if rng.Float64() < s.cfg.PostShare {
-			k = post
-		}
-		r := s.request(seq, k, rng)
-		select {
-		case room <- struct{}{}:
-		default:
-			s.overload++
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-room }()
-			ctx, cancel := context.WithTimeout(background, s.cfg.Timeout)
-			defer cancel()
-			sent := time.Now()
-			a, err := cl.do(ctx, r)
-			s.records.add(record{
-				seq: r.seq, kind: r.kind, ownConn: r.ownConn,
-				process: a.process, sent: sent, took: time.Since(sent), cause: causeOf(a, err),
-			})
-		})
-	}
-}
-
 // follow opens the streams of the stage.
 func (s *stage) follow(ctx context.Context, wg *sync.WaitGroup) {
 	if !s.sc.streams {
@@ -304,11 +244,10 @@ func (s *stage) replace(ctx context.Context, p *process) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	code, _ := p.exit()
 	s.running = s.running[1:]
 	s.table.mu.Lock()
 	s.exits = append(s.exits, Exit{
-		Copy: p.id, Code: code, Seconds: p.endedAt.Sub(at).Seconds(), Killed: killed, Unexpected: unexpected,
+		Copy: p.id, Code: p.code(), Seconds: p.endedAt.Sub(at).Seconds(), Killed: killed, Unexpected: unexpected,
 	})
 	s.table.mu.Unlock()
 
@@ -331,8 +270,7 @@ func (s *stage) countUnexpected() {
 	for _, p := range s.running {
 		select {
 		case <-p.ended:
-			code, _ := p.exit()
-			s.exits = append(s.exits, Exit{Copy: p.id, Code: code, Unexpected: true})
+			s.exits = append(s.exits, Exit{Copy: p.id, Code: p.code(), Unexpected: true})
 		default:
 		}
 	}
@@ -345,28 +283,19 @@ func (s *stage) report(ctx context.Context, progress func(Progress)) {
 		s.table.mu.Lock()
 		done := len(s.exits)
 		s.table.mu.Unlock()
+		elapsed := time.Since(s.started)
+		total := time.Duration(float64(s.cfg.Requests) / s.sc.rate * float64(time.Second))
+		if done > 0 { // how long one takes is known by now
+			total = max(total, elapsed*time.Duration(s.cfg.Terminations)/time.Duration(done))
+		}
 		progress(Progress{
 			Stage: s.sc.String(), Terminated: done, Terminations: s.cfg.Terminations,
-			Sent: sent, Failed: failed, Elapsed: time.Since(s.started),
-			Total: time.Duration(float64(s.cfg.Requests) / s.sc.rate * float64(time.Second)),
+			Sent: sent, Failed: failed, Elapsed: elapsed, Total: total,
 		})
 		if !sleepUntil(ctx, time.Now().Add(200*time.Millisecond)) {
 			return
 		}
 	}
-}
-
-// sleepUntil returns at t; false when ctx ended before.
-func sleepUntil(ctx context.Context, t time.Time) bool {
-	if d := time.Until(t); d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-	}
-	return ctx.Err() == nil
 }
 
 // dialTo connects to one address, of which it is not known what is behind it.

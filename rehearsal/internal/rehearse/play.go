@@ -94,22 +94,18 @@ func (s *stage) play(ctx context.Context, g *errgroup.Group) (*report.Handler, e
 func (s *stage) playEvents(ctx context.Context, g *errgroup.Group, began time.Time) error {
 	var faults sync.WaitGroup
 	defer faults.Wait()
+	reclaimed := time.Duration(-1) // when the last reclaim began: its pools get notice at one moment
 	for _, e := range s.Plan.Events {
 		if err := sleepUntil(ctx, began.Add(s.Scenario.Real(e.At))); err != nil {
 			return err
 		}
 		switch e.Kind {
 		case scenario.Notice:
-			seed := s.rand.Uint64()
-			if f, ok := has(s.Faults, APIServerStop); ok {
-				// It is down when the notice comes.
-				if err := s.stopAPIServer(ctx); err != nil {
+			if e.At != reclaimed {
+				reclaimed = e.At
+				if err := s.startFaults(ctx, &faults); err != nil {
 					return err
 				}
-				faults.Go(func() { s.startAPIServerAfter(ctx, f.Duration) })
-			}
-			if _, ok := has(s.Faults, ControllerKill); ok && s.handler == Evenkeel {
-				faults.Go(func() { s.killController(ctx, seed) })
 			}
 			if err := s.notice(e); err != nil {
 				return err
@@ -129,6 +125,23 @@ func (s *stage) playEvents(ctx context.Context, g *errgroup.Group, began time.Ti
 		}
 	}
 	return sleepUntil(ctx, began.Add(s.Scenario.Real(s.Plan.End)))
+}
+
+// startFaults makes go wrong what is to go wrong at a reclaim, just before its
+// notices are sent.
+func (s *stage) startFaults(ctx context.Context, running *sync.WaitGroup) error {
+	seed := s.rand.Uint64()
+	if f, ok := has(s.Faults, APIServerStop); ok {
+		s.observer.Mark("fault", "the API server stops")
+		if err := s.plane.Kill(controlplane.APIServer); err != nil {
+			return err
+		}
+		running.Go(func() { s.startAPIServerAfter(ctx, f.Duration) })
+	}
+	if _, ok := has(s.Faults, ControllerKill); ok && s.handler == Evenkeel {
+		running.Go(func() { s.killController(ctx, seed) })
+	}
+	return nil
 }
 
 // notice announces the end of machines as EventBridge does: one event each, all
@@ -174,11 +187,6 @@ func (s *stage) join(ctx context.Context, g *errgroup.Group, n scenario.Node) er
 		return err
 	}
 	return fmt.Errorf("adding node %s: %w", n.Name, err)
-}
-
-func (s *stage) stopAPIServer(context.Context) error {
-	s.observer.Mark("fault", "the API server stops")
-	return s.plane.Kill(controlplane.APIServer)
 }
 
 func (s *stage) startAPIServerAfter(ctx context.Context, d time.Duration) {
