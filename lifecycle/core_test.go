@@ -150,6 +150,7 @@ func TestStepAlwaysEndsInTime(t *testing.T) {
 		p := policy{
 			grace: minGrace + time.Duration(r.Int64N(int64(time.Minute))),
 			floor: time.Duration(r.Int64N(int64(time.Minute))),
+			most:  time.Duration(r.Int64N(int64(time.Minute))),
 			saves: r.IntN(2) == 0,
 		}
 		const tick = 10 * time.Millisecond
@@ -158,7 +159,7 @@ func TestStepAlwaysEndsInTime(t *testing.T) {
 		for s.phase != Cut {
 			o := observation{
 				urgency: urgency(r.IntN(4)), trigger: ReasonSignal, used: r.IntN(2) == 0,
-				busy: r.IntN(3), idle: r.IntN(3), saved: r.IntN(2) == 0,
+				busy: r.IntN(3), idle: r.IntN(3), untold: r.IntN(2), saved: r.IntN(2) == 0,
 				lastArrival: at.Add(-time.Duration(r.Int64N(int64(time.Second)))),
 				meanGap:     time.Duration(r.Int64N(int64(time.Hour))),
 			}
@@ -168,7 +169,7 @@ func TestStepAlwaysEndsInTime(t *testing.T) {
 			if begun.IsZero() {
 				o.urgency = urgency(r.IntN(2))
 			} else if seed%2 == 0 { // the stubborn case: nothing ever gets done
-				o = observation{urgency: asked, used: true, busy: 1, idle: 1, lastArrival: at, nodeDeadline: o.nodeDeadline}
+				o = observation{urgency: asked, used: true, busy: 1, idle: 1, untold: 1, lastArrival: at, nodeDeadline: o.nodeDeadline}
 			}
 			before := s
 			var effects []effect

@@ -24,8 +24,8 @@ const (
 type child struct {
 	command []string
 	env     []string
-	stop1   syscall.Signal
-	group   bool // stop1 goes to the whole group
+	stopSig syscall.Signal
+	group   bool // stopSig goes to the whole group
 	cfg     Config
 
 	ended chan struct{} // closed when the command itself has ended
@@ -44,7 +44,7 @@ func newChild(c Config, env []string) *child {
 		sig = StopSignal(command)
 	}
 	return &child{
-		command: command, env: env, stop1: sig, group: c.StopGroup || isShell(command), cfg: c,
+		command: command, env: env, stopSig: sig, group: c.StopGroup || isShell(command), cfg: c,
 		ended: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
@@ -149,13 +149,13 @@ func (c *child) stop(ctx context.Context) error {
 	if !running {
 		return nil
 	}
-	c.signal(c.stop1, c.group)
+	c.signal(c.stopSig, c.group)
 	select {
 	case <-c.ended:
 		return nil
 	case <-ctx.Done():
 		c.signal(syscall.SIGKILL, true)
-		return fmt.Errorf("%s did not end after %s: killed", c.command[0], SignalName(c.stop1))
+		return fmt.Errorf("%s did not end after %s: killed", c.command[0], SignalName(c.stopSig))
 	}
 }
 

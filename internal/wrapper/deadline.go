@@ -53,11 +53,11 @@ func (r *deadlineRelay) run(ctx context.Context, l *lifecycle.Lifecycle) {
 	}
 }
 
-// deadline is the wrapper's own once the ending has begun, before that the
-// announced one.
+// deadline is the wrapper's own once the ending has begun, less what it needs to
+// kill a child that does not keep it; before that it is the announced one.
 func (r *deadlineRelay) deadline(l *lifecycle.Lifecycle) (time.Time, bool) {
 	if at, ok := l.Deadline(); ok {
-		return at, true
+		return at.Add(-min(time.Second, l.Stats().Grace/10)), true
 	}
 	if r.source == "" {
 		return time.Time{}, false

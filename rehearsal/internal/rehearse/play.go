@@ -12,6 +12,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"golang.org/x/sync/errgroup"
 
@@ -180,13 +181,25 @@ func (s *stage) kill(name string) error {
 	return nil
 }
 
-// join adds a machine, when the API server can be reached.
+// join adds a machine. While the API server is away, as a fault may have it, the
+// machine keeps trying to register, as a kubelet does.
 func (s *stage) join(ctx context.Context, g *errgroup.Group, n scenario.Node) error {
-	err := s.addNode(ctx, n)
-	if err == nil || ctx.Err() != nil {
+	register, err := s.startMachine(n)
+	if err != nil {
 		return err
 	}
-	return fmt.Errorf("adding node %s: %w", n.Name, err)
+	g.Go(func() error {
+		for {
+			err := register(ctx)
+			if !utilnet.IsConnectionRefused(err) {
+				return err
+			}
+			if sleepUntil(ctx, time.Now().Add(500*time.Millisecond)) != nil {
+				return nil
+			}
+		}
+	})
+	return nil
 }
 
 func (s *stage) startAPIServerAfter(ctx context.Context, d time.Duration) {

@@ -176,7 +176,11 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	s.observer = observe.New(s.client, s.Platform.Namespace, s.Platform.Apps, s.log)
 	g.Go(func() error { return s.observer.Run(ctx) })
 	for _, n := range s.Scenario.InitialNodes() {
-		if err := s.addNode(ctx, n); err != nil {
+		register, err := s.startMachine(n)
+		if err != nil {
+			return err
+		}
+		if err := register(ctx); err != nil {
 			return err
 		}
 	}
@@ -252,11 +256,11 @@ func (s *stage) unready(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// addNode starts a machine.
-func (s *stage) addNode(ctx context.Context, n scenario.Node) error {
+// startMachine starts a machine and returns what registers it as a node.
+func (s *stage) startMachine(n scenario.Node) (register func(context.Context) error, err error) {
 	pool, ok := s.Scenario.Pool(n.Pool)
 	if !ok {
-		return fmt.Errorf("starting node %s: there is no pool %s", n.Name, n.Pool)
+		return nil, fmt.Errorf("starting node %s: there is no pool %s", n.Name, n.Pool)
 	}
 	id := fmt.Sprintf("i-0%016x", s.rand.Uint64())
 	s.instances[n.Name] = id
@@ -271,11 +275,12 @@ func (s *stage) addNode(ctx context.Context, n scenario.Node) error {
 	for _, t := range pool.Taints {
 		taints = append(taints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
 	}
-	return s.kubelet.AddNode(ctx, kubelet.NodeSpec{
+	spec := kubelet.NodeSpec{
 		Name: n.Name, InstanceID: id, InstanceType: pool.InstanceType, Region: s.Scenario.Region, Zone: pool.Zone,
 		Pool: pool.Pool, CapacityType: pool.CapacityType, CPU: pool.CPU, Memory: pool.Memory, Pods: pool.Pods,
 		Labels: pool.Labels, Taints: taints,
-	})
+	}
+	return func(ctx context.Context) error { return s.kubelet.AddNode(ctx, spec) }, nil
 }
 
 // removeDeadNodes does what a cloud's node lifecycle controller does: a node that
