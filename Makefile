@@ -10,7 +10,7 @@ CONTROL_PLANE := $(addprefix github.com/evenkeel-dev/evenkeel/rehearsal/, \
 	internal/controlplane/controlplanetest internal/kubelet/kubelettest internal/handofftest \
 	internal/renderedtest cmd/evenkeel-rehearse)
 
-.PHONY: rehearse build test check bench fmt tidy clean help
+.PHONY: help rehearse build test check fmt tidy clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

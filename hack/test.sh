@@ -5,7 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 skip=$(printf '%s\n' "$@")
 go list github.com/evenkeel-dev/evenkeel/... | grep -vxF "$skip" | xargs go test -timeout 20m
-# What rendering is tested against is large (Prometheus, CRDs with their CEL rules),
-# and needs other versions than the product: a module outside the workspace.
-(cd rendertest && GOWORK=off go test -timeout 20m ./...)
+# Two modules stand outside the workspace, since they would raise versions that
+# Kubernetes is built with: what rendering is tested against (Prometheus, CRDs with
+# their CEL rules), and the library's adapter for Kafka.
+for dir in rendertest lifecycle/kafka; do
+	(cd $dir && GOWORK=off go test -timeout 20m ./...)
+done
 exec go test -p 1 -timeout 20m "$@"

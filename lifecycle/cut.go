@@ -135,7 +135,10 @@ func (l *Lifecycle) route(method, host, path string) (route string) {
 	if l.options.Route != nil {
 		return l.options.Route(r)
 	}
-	for _, router := range l.routers {
+	l.mu.Lock()
+	routers := l.routers
+	l.mu.Unlock()
+	for _, router := range routers {
 		if _, pattern := router.Handler(r); pattern != "" {
 			if _, p, ok := strings.Cut(pattern, " "); ok { // "GET /v1/orders"
 				return strings.TrimSpace(p)

@@ -189,7 +189,7 @@ func (e *ending) observe(at time.Time) observation {
 	}
 	return observation{
 		urgency: e.urgency, trigger: e.trigger, nodeDeadline: e.nodeDeadline(),
-		used: l.serves && l.everUsed.Load() || c.begun > 0, busy: busy, idle: idle, untold: l.streams.counts().untold,
+		used: l.serves.Load() && l.everUsed.Load() || c.begun > 0, busy: busy, idle: idle, untold: l.streams.counts().untold,
 		lastArrival: l.arrivals.last(c.latest), meanGap: l.arrivals.meanGap(at, c.begun),
 		saved: e.saved,
 	}

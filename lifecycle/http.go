@@ -20,9 +20,11 @@ import (
 // A handler must not use its ResponseWriter after it has returned, as net/http
 // demands: the next request may be using it.
 func (l *Lifecycle) Handler(h http.Handler) http.Handler {
-	l.serves = true
+	l.serves.Store(true)
 	if r, ok := h.(router); ok {
+		l.mu.Lock()
 		l.routers = append(l.routers, r)
+		l.mu.Unlock()
 	}
 	return &handler{l: l, next: h}
 }

@@ -60,18 +60,16 @@ import (
 
 // A Lifecycle runs the servers of one process from start to end. Make one with
 // New, register what belongs to it, and call Run once. Its methods are safe for
-// concurrent use, except that registering (HTTP, Serve, Handler, Consumer, Job and
-// the functions whose names begin with On) must be over before Run.
+// concurrent use, except that registering (HTTP, Serve, Consumer, Job and the
+// functions whose names begin with On) must be over before Run.
 type Lifecycle struct {
 	options Options
 	policy  policy
 	log     *slog.Logger
 	notes   []string // remarks about the options, logged when Run has begun
 
-	serves  bool // something is served, by Run or by the caller
 	servers []Server
 	jobs    []job
-	routers []router
 	starts  []func(context.Context) error
 	saves   []func(context.Context) error
 	flushes []func(context.Context) error
@@ -91,6 +89,7 @@ type Lifecycle struct {
 	// Written by anyone.
 	held     atomic.Bool // Ready(false)
 	everUsed atomic.Bool // /readyz was green once
+	serves   atomic.Bool // something is served, by Run or by the caller
 
 	requests  inFlight
 	exchanges *sync.Pool // of *exchange
@@ -102,6 +101,7 @@ type Lifecycle struct {
 	mu      sync.Mutex
 	state   state // copy of the loop's state, for status and Deadline
 	entered [Cut + 1]time.Time
+	routers []router // of the handlers that were wrapped
 }
 
 // A Server is served by Run besides HTTP servers; adapters implement it.
@@ -152,7 +152,7 @@ func (l *Lifecycle) HTTPListener(srv *http.Server, ln net.Listener) *Lifecycle {
 
 // Serve makes Run serve s.
 func (l *Lifecycle) Serve(s Server) *Lifecycle {
-	l.serves = true
+	l.serves.Store(true)
 	l.servers = append(l.servers, s)
 	return l
 }
