@@ -3,6 +3,7 @@
 # command line. Its answers are a little longer than what it may send at once, so
 # they take some milliseconds, and one is in flight whenever it is told to end.
 set -eu
+PATH=$PATH:/usr/sbin # where Debian has it
 dir=$(mktemp -d)
 mkdir "$dir/root"
 head -c 10600 /dev/zero | tr '\0' x >"$dir/root/index.html"

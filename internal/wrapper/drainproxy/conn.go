@@ -149,10 +149,21 @@ func (c *conn) isHTTP2() bool {
 	}
 }
 
+// headTimeout is how long a client may take for the head of a request once it has
+// begun. The server cannot guard itself against slow heads, for it never sees them.
+const headTimeout = time.Minute
+
 // serveOne serves the request whose first byte has been read. It reports whether
 // the client may send another one.
 func (c *conn) serveOne() bool {
+	whole := bytes.Contains(c.fromClient.bytes(), emptyLine) // nearly always
+	if !whole {
+		_ = c.client.SetReadDeadline(time.Now().Add(headTimeout))
+	}
 	raw, err := c.fromClient.head()
+	if !whole {
+		_ = c.client.SetReadDeadline(time.Time{})
+	}
 	if err != nil {
 		if errors.Is(err, errHeadTooLong) {
 			c.refuse(http.StatusRequestHeaderFieldsTooLarge, "")

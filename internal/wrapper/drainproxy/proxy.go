@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -93,8 +94,8 @@ func New(c Config) *Proxy {
 // that Serve hands over.
 func (p *Proxy) HTTP2() http.Handler { return p.http2 }
 
-// Serve accepts connections until ln is closed, and returns nil then. Connections
-// that turn out to be HTTP/2 are given to handOver, with what was read of them
+// Serve accepts connections until ln is closed, and returns nil then. It waits where
+// the machine has no room for another one. Connections that turn out to be HTTP/2 are given to handOver, with what was read of them
 // already to be read again. Serve does not wait for connections: Close does.
 func (p *Proxy) Serve(ln net.Listener, handOver func(net.Conn)) error {
 	for {
@@ -102,13 +103,11 @@ func (p *Proxy) Serve(ln net.Listener, handOver func(net.Conn)) error {
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return nil
-		case err != nil:
-			var temporary net.Error
-			if !errors.As(err, &temporary) {
-				return fmt.Errorf("accepting connections: %w", err)
-			}
-			time.Sleep(10 * time.Millisecond) // out of file descriptors: waiting is all that helps
+		case isShortage(err):
+			time.Sleep(10 * time.Millisecond)
 			continue
+		case err != nil:
+			return fmt.Errorf("accepting connections: %w", err)
 		}
 		c := newConn(p, client)
 		if !p.add(c) {
@@ -121,6 +120,17 @@ func (p *Proxy) Serve(ln net.Listener, handOver func(net.Conn)) error {
 			p.remove(c)
 		}()
 	}
+}
+
+// isShortage reports whether accepting failed for want of something, or because the
+// client has gone already.
+func isShortage(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Proxy) add(c *conn) bool {

@@ -62,13 +62,13 @@ func (f Fault) String() string {
 // AtMost returns the largest time scale at which a fault can be survived at all.
 // A fault lasts real seconds, however short the notice has become. After an outage
 // of the API server, Kubernetes' own controllers may take up to 30 s to notice that
-// it is back (client-go's pause between attempts); only then does a replacement
-// start, and its pod and the old one's grace take their time too.
+// it is back (client-go's pause between attempts). Only then does a replacement
+// start, and the old pod's grace must still fit in: 70 s for both.
 func (f Fault) AtMost(noticeLead time.Duration) float64 {
 	if f.Kind != APIServerStop {
 		return noticeLead.Seconds()
 	}
-	return noticeLead.Seconds() / (f.Duration + 30*time.Second + 40*time.Second).Seconds()
+	return noticeLead.Seconds() / (f.Duration + 30*time.Second + 70*time.Second).Seconds()
 }
 
 func has(faults []Fault, kind FaultKind) (Fault, bool) {
