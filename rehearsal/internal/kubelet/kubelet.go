@@ -44,6 +44,9 @@ type Config struct {
 	// kubelet the first one is immediate, and the wait doubles up to 30 times
 	// this. Default 10 s.
 	CrashBackoff time.Duration
+	// CrashForgive is how long a container must have run for its earlier crashes to
+	// be forgotten. Default 60 times CrashBackoff, 10 min where that is not set.
+	CrashForgive time.Duration
 	// Log takes the log; nil discards it.
 	Log *slog.Logger
 }

@@ -83,7 +83,7 @@ func newWorker(k *Kubelet, n *node, pod *corev1.Pod) *worker {
 		return &container{
 			spec: spec, kind: kind, policy: policy,
 			waiting: &corev1.ContainerStateWaiting{Reason: first},
-			back:    backoff{base: k.cfg.CrashBackoff},
+			back:    backoff{base: k.cfg.CrashBackoff, forgive: k.cfg.CrashForgive},
 		}
 	}
 	for i := range pod.Spec.InitContainers {

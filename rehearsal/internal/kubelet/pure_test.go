@@ -53,6 +53,13 @@ func TestBackoff(t *testing.T) {
 	if got := b.after(time.Second); got != 10*time.Second {
 		t.Errorf("after that: waits %s, want 10s", got)
 	}
+	b.forgive = 30 * time.Second
+	if got := b.after(29 * time.Second); got != 20*time.Second {
+		t.Errorf("before it is forgiven: waits %s, want 20s", got)
+	}
+	if got := b.after(30 * time.Second); got != 0 {
+		t.Errorf("when it is forgiven: waits %s, want none", got)
+	}
 }
 
 func TestAddresses(t *testing.T) {

@@ -59,16 +59,24 @@ func (f Fault) String() string {
 	return string(f.Kind)
 }
 
-// AtMost returns the largest time scale at which a fault can be survived at all.
-// A fault lasts real seconds, however short the notice has become. After an outage
-// of the API server, Kubernetes' own controllers may take up to 30 s to notice that
-// it is back (client-go's pause between attempts). Only then does a replacement
-// start, and the old pod's grace must still fit in: 70 s for both.
+// AtMost returns the largest time scale at which a fault can be survived at all: a
+// fault lasts real seconds, however short the notice has become.
+//
+// A killed controller must start again, the second time after a back-off, and list
+// the cluster: 60 s of notice leave room for that, for replacements to start and for
+// the old pods' grace. After an outage of the API server, Kubernetes' own
+// controllers may take up to 30 s to notice that it is back (client-go's pause
+// between attempts); only then does a replacement start, and the grace must still
+// fit in: 70 s for both.
 func (f Fault) AtMost(noticeLead time.Duration) float64 {
-	if f.Kind != APIServerStop {
-		return noticeLead.Seconds()
+	needs := time.Second
+	switch f.Kind {
+	case ControllerKill:
+		needs = 60 * time.Second
+	case APIServerStop:
+		needs = f.Duration + 30*time.Second + 70*time.Second
 	}
-	return noticeLead.Seconds() / (f.Duration + 30*time.Second + 70*time.Second).Seconds()
+	return noticeLead.Seconds() / needs.Seconds()
 }
 
 func has(faults []Fault, kind FaultKind) (Fault, bool) {

@@ -132,6 +132,9 @@ func (s *stage) startParts(ctx context.Context, g *errgroup.Group) error {
 		Client: s.client, Net: s.net, Dir: filepath.Join(s.dir, "nodes"), Images: s.Platform.imagesByName(),
 		Server: s.plane.URL(), CAFile: s.plane.CAFile(), StartDelay: s.startDelay(),
 		CrashBackoff: s.Scenario.Real(10 * time.Second), Log: s.log,
+		// The hours between two reclaims, in which a kubelet forgets, are played in
+		// seconds.
+		CrashForgive: s.Scenario.Real(s.Scenario.NoticeLead) / 2,
 	})
 	g.Go(func() error { return s.kubelet.Run(ctx) })
 
