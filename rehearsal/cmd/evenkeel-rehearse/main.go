@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/conform"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane/roles"
 )
 
@@ -55,9 +56,12 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 // newCommand returns the command line: the rehearsal itself is the root, since it
-// is what the program is for.
+// is what the program is for; conform tests one service alone.
 func newCommand(io streams) *cobra.Command {
 	cmd := newRunCommand(io)
+	cmd.AddCommand(conform.NewCommand(conform.CommandConfig{
+		Out: io.out, Err: io.err, Failed: errVerdict, Usage: func(err error) error { return usageError{err} },
+	}))
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.SetOut(io.out)
 	cmd.SetErr(io.err)

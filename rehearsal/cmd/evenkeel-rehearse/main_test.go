@@ -37,13 +37,18 @@ var update = flag.Bool("update", false, "write the reference page anew")
 
 // TestReferencePage keeps docs/reference/evenkeel-rehearse.md what --help says.
 func TestReferencePage(t *testing.T) {
-	var help bytes.Buffer
-	cmd := newCommand(streams{&help, &help})
-	cmd.SetArgs([]string{"--help"})
-	if err := cmd.Execute(); err != nil {
-		t.Fatal(err)
+	var doc strings.Builder
+	doc.WriteString("<!-- Generated from --help: go test ./rehearsal/cmd/evenkeel-rehearse -run Reference -update -->\n")
+	for _, args := range [][]string{{}, {"conform"}} {
+		var help bytes.Buffer
+		cmd := newCommand(streams{&help, &help})
+		cmd.SetArgs(append(args, "--help"))
+		if err := cmd.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		doc.WriteString("# " + strings.Join(append([]string{"evenkeel-rehearse"}, args...), " ") + "\n\n```\n" + help.String() + "```\n")
 	}
-	want := "<!-- Generated from --help: go test ./rehearsal/cmd/evenkeel-rehearse -update -->\n# evenkeel-rehearse\n\n```\n" + help.String() + "```\n"
+	want := doc.String()
 	const page = "../../../docs/reference/evenkeel-rehearse.md"
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
