@@ -33,7 +33,11 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "service":
-		serveRole(func(ln net.Listener) error { return http.Serve(ln, http.HandlerFunc(orders)) })
+		work, err := time.ParseDuration(target)
+		if err != nil {
+			panic(err)
+		}
+		serveRole(func(ln net.Listener) error { return http.Serve(ln, orders(work)) })
 	case "proxy":
 		serveRole(func(ln net.Listener) error {
 			return New(Config{Target: target}).Serve(ln, func(c net.Conn) { c.Close() })
@@ -61,21 +65,23 @@ func serveRole(serve func(net.Listener) error) {
 	panic(serve(ln))
 }
 
-// orders does what a small JSON service does and no more.
-func orders(w http.ResponseWriter, r *http.Request) {
-	var order struct {
-		ID       string `json:"id"`
-		Symbol   string `json:"symbol"`
-		Quantity int    `json:"quantity"`
-	}
-	if r.Method == http.MethodPost {
+// orders does what a small JSON service does, and then computes for a while.
+func orders(work time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var order struct {
+			ID       string `json:"id"`
+			Symbol   string `json:"symbol"`
+			Quantity int    `json:"quantity"`
+		}
 		if err := json.NewDecoder(r.Body).Decode(&order); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		for start := time.Now(); time.Since(start) < work; {
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(order)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(order)
 }
 
 func startRole(tb testing.TB, role string) (addr string) {
@@ -106,37 +112,42 @@ func startRole(tb testing.TB, role string) (addr string) {
 }
 
 func BenchmarkCost(b *testing.B) {
-	service := startRole(b, "service")
-	variants := []struct{ name, addr string }{
-		{"direct", service},
-		{"proxy", startRole(b, "proxy "+service)},
-		{"reverseproxy", startRole(b, "reverseproxy "+service)},
-	}
-	for _, client := range []string{"lean", "nethttp"} {
-		for _, conns := range []int{1, 16} {
-			b.Run(fmt.Sprintf("client=%s/conns=%d", client, conns), func(b *testing.B) {
-				latency := make(map[string][]time.Duration)
-				rate := make(map[string]float64)
-				for i := 0; i < b.N; i++ {
-					for _, v := range variants {
-						l, r := closedLoop(b, client, v.addr, conns, 400*time.Millisecond)
-						latency[v.name] = append(latency[v.name], l...)
-						rate[v.name] += r
-					}
+	for _, tt := range []struct {
+		work   time.Duration // of the service, per request
+		client string        // lean costs next to nothing; nethttp is Go's own
+		conns  int
+	}{
+		{0, "lean", 1}, {0, "lean", 16}, {0, "nethttp", 1}, {0, "nethttp", 16},
+		{100 * time.Microsecond, "lean", 1}, {100 * time.Microsecond, "lean", 16}, {100 * time.Microsecond, "nethttp", 16},
+	} {
+		b.Run(fmt.Sprintf("work=%s/client=%s/conns=%d", tt.work, tt.client, tt.conns), func(b *testing.B) {
+			service := startRole(b, "service "+tt.work.String())
+			variants := []struct{ name, addr string }{
+				{"direct", service},
+				{"proxy", startRole(b, "proxy "+service)},
+				{"reverseproxy", startRole(b, "reverseproxy "+service)},
+			}
+			latency := make(map[string][]time.Duration)
+			rate := make(map[string]float64)
+			for i := 0; i < b.N; i++ {
+				for _, v := range variants {
+					l, r := closedLoop(b, tt.client, v.addr, tt.conns, 400*time.Millisecond)
+					latency[v.name] = append(latency[v.name], l...)
+					rate[v.name] += r
 				}
-				p50 := func(name string) float64 {
-					slices.Sort(latency[name])
-					return float64(latency[name][len(latency[name])/2]) / float64(time.Microsecond)
-				}
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(p50("direct"), "direct-p50-µs")
-				b.ReportMetric(rate["direct"]/float64(b.N), "direct-req/s")
-				for _, name := range []string{"proxy", "reverseproxy"} {
-					b.ReportMetric(p50(name)-p50("direct"), name+"-added-p50-µs")
-					b.ReportMetric(100*rate[name]/rate["direct"], name+"-throughput-%")
-				}
-			})
-		}
+			}
+			p50 := func(name string) float64 {
+				slices.Sort(latency[name])
+				return float64(latency[name][len(latency[name])/2]) / float64(time.Microsecond)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(p50("direct"), "direct-p50-µs")
+			b.ReportMetric(rate["direct"]/float64(b.N), "direct-req/s")
+			for _, name := range []string{"proxy", "reverseproxy"} {
+				b.ReportMetric(p50(name)-p50("direct"), name+"-added-p50-µs")
+				b.ReportMetric(100*rate[name]/rate["direct"], name+"-throughput-%")
+			}
+		})
 	}
 }
 
