@@ -4,11 +4,14 @@ PROGRAMS := ./cmd/... ./platform/gateway ./platform/engine
 EVENKEEL_DATA ?= $(wildcard $(abspath ../shared/data))
 export EVENKEEL_DATA
 
-# Tests that start a Kubernetes control plane. They run one package after the
-# other: each wants the machine for itself.
-CONTROL_PLANE := $(addprefix github.com/evenkeel-dev/evenkeel/rehearsal/, \
-	internal/controlplane/controlplanetest internal/kubelet/kubelettest internal/handofftest \
-	internal/renderedtest cmd/evenkeel-rehearse)
+# Tests that start a Kubernetes control plane, or put load on processes and count
+# what is lost. They run one package after the other: each wants the machine for
+# itself, and nothing being compiled beside it.
+ALONE := $(addprefix github.com/evenkeel-dev/evenkeel/, \
+	lifecycle lifecycle/grpc internal/wrapper internal/wrapper/drainproxy \
+	rehearsal/internal/load rehearsal/internal/serviceproxy rehearsal/internal/kubelet rehearsal/internal/conform \
+	rehearsal/internal/controlplane/controlplanetest rehearsal/internal/kubelet/kubelettest \
+	rehearsal/internal/handofftest rehearsal/internal/renderedtest rehearsal/cmd/evenkeel-rehearse)
 
 .PHONY: help rehearse build test check fmt tidy clean
 
@@ -22,7 +25,7 @@ build: ## build all programs into bin/
 	@hack/build.sh $(PROGRAMS) -- ./rehearsal/cmd/evenkeel-rehearse
 
 test: ## run all tests
-	@hack/test.sh $(CONTROL_PLANE)
+	@hack/test.sh $(ALONE)
 
 check: ## vet, staticcheck, gofmt, govulncheck, stale generated files
 	@hack/check.sh

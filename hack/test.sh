@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests of all modules. The packages named as arguments start a Kubernetes
-# control plane; they run after the others and one at a time.
+# Runs all tests of all modules. The packages named as arguments run after the others
+# and one at a time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 skip=$(printf '%s\n' "$@")
