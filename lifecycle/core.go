@@ -107,6 +107,7 @@ type observation struct {
 	busy        int           // requests whose answer is not complete, and jobs that run
 	idle        int           // open connections without a request
 	untold      int           // streams whose turn to end has not come
+	open        int           // servers that have not taken leave of all their connections
 	lastArrival time.Time     // of a request or a connection; zero if there was none
 	meanGap     time.Duration // between requests over the last minute; zero if unknown
 	saved       bool          // the save functions have returned, or there are none
@@ -214,7 +215,9 @@ func (s state) over(p policy, at time.Time, o observation) (Reason, bool) {
 
 	case Finish:
 		switch {
-		case o.busy == 0:
+		// Nothing in flight is not enough: what a client has sent and no handler has
+		// seen yet is known to the servers alone.
+		case o.busy == 0 && o.open == 0:
 			return ReasonDrained, true
 		case o.urgency >= now:
 			return ReasonHurried, true

@@ -68,6 +68,12 @@ func TestStep(t *testing.T) {
 			{3, observation{urgency: asked, used: true, lastArrival: sec(0.1), meanGap: time.Hour}, ""}, // the rate of the start counts
 			{3.1, observation{urgency: asked, used: true, lastArrival: sec(0.1)}, "3.1s discourage (quiet); 3.1s finish (no idle connections); 3.1s save (drained)"},
 		}},
+		{"nothing in flight, but a server still takes leave of its clients", grace10, []row{
+			{0, observation{urgency: hurried, trigger: ReasonSignal, used: true, open: 2}, "0s " + begin +
+				"; 0s discourage (hurried); 0s finish (hurried)"},
+			{0.1, observation{urgency: hurried, open: 1}, ""},
+			{0.2, observation{urgency: hurried}, "200ms save (drained)"},
+		}},
 		{"never ready, never asked", grace10, []row{
 			{0, observation{urgency: asked, trigger: ReasonSignal}, "0s " + begin +
 				"; 0s discourage (unused); 0s finish (no idle connections); 0s save (drained)"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,7 @@ const (
 type ending struct {
 	l       *Lifecycle
 	running sync.WaitGroup // servers
+	open    atomic.Int32   // servers whose Shutdown has not returned; all of them before it is called
 
 	urgency  urgency
 	trigger  Reason
@@ -44,12 +46,14 @@ type ending struct {
 }
 
 func newEnding(l *Lifecycle) *ending {
-	return &ending{
+	e := &ending{
 		l: l, jobs: newJobRuns(l.jobs), spans: spans{trace: l.options.Trace},
 		serveErr: make(chan error, len(l.servers)+2),
 		startErr: make(chan error, 1), saveErr: make(chan error, 1), flushErr: make(chan error, 1),
 		stopConnecting: func() {},
 	}
+	e.open.Store(int32(len(l.servers)))
+	return e
 }
 
 func (e *ending) serve(s Server) {
@@ -191,7 +195,7 @@ func (e *ending) observe(at time.Time) observation {
 		urgency: e.urgency, trigger: e.trigger, nodeDeadline: e.nodeDeadline(),
 		used: l.serves.Load() && l.everUsed.Load() || c.begun > 0, busy: busy, idle: idle, untold: l.streams.counts().untold,
 		lastArrival: l.arrivals.last(c.latest), meanGap: l.arrivals.meanGap(at, c.begun),
-		saved: e.saved,
+		open: int(e.open.Load()), saved: e.saved,
 	}
 }
 
@@ -271,7 +275,10 @@ func (e *ending) shutdown(background context.Context) {
 	ctx, cancel := context.WithCancel(background)
 	e.stopConnecting = cancel
 	for _, s := range e.l.servers {
-		e.running.Go(func() { _ = s.Shutdown(ctx) })
+		e.running.Go(func() {
+			defer e.open.Add(-1)
+			_ = s.Shutdown(ctx)
+		})
 	}
 }
 

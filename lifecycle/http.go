@@ -191,9 +191,14 @@ func (s *httpServer) Serve() error {
 	return nil
 }
 
-// Shutdown closes the port and the idle connections. It also waits for requests
-// in flight, but not for all (hijacked connections) and too long for some (new
-// connections): step counts.
+// farewell is how long connections on which nothing is in flight may take to go:
+// HTTP/2 waits a second for its client after GOAWAY. net/http waits 5 s for
+// connections on which no request ever came.
+const farewell = 1500 * time.Millisecond
+
+// Shutdown closes the port and the idle connections, and waits until those have
+// gone. It also waits for requests in flight, but not for all (hijacked
+// connections): step counts them, so this need not wait for longer than farewell.
 //
 // What remains of the keep-alive race: a client that has been idle all through
 // propagate and discourage, and so was never told to leave, may be writing a
@@ -202,7 +207,11 @@ func (s *httpServer) Serve() error {
 // by itself if it is idempotent; for a POST the sender has to decide. Clients
 // whose idle timeout is shorter than propagate and discourage together never get
 // there.
-func (s *httpServer) Shutdown(ctx context.Context) error { return s.srv.Shutdown(ctx) }
+func (s *httpServer) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	return s.srv.Shutdown(ctx)
+}
 
 func (s *httpServer) Close() error {
 	err := s.srv.Close()

@@ -111,8 +111,9 @@ type Server interface {
 	Serve() error
 
 	// Shutdown stops accepting and lets the requests in flight end, as
-	// http.Server.Shutdown does. Run calls it when the finish phase begins. It
-	// must return when ctx ends.
+	// http.Server.Shutdown does, including those that clients have sent and no
+	// handler has seen. Run calls it when the finish phase begins, and that phase
+	// is not over before it returns. It must return when ctx ends.
 	Shutdown(ctx context.Context) error
 
 	// Close cuts what is left. It must not wait for handlers. Run calls it at

@@ -418,3 +418,46 @@ func TestStats(t *testing.T) {
 		}
 	})
 }
+
+// slowLeave is a server that needs a while to take leave of clients that it has
+// told to go, though nothing is in flight.
+type slowLeave struct {
+	stop chan struct{}
+	left bool // Shutdown has returned by itself; owned by the ending until Close
+	cut  bool // Close came before that
+}
+
+func (s *slowLeave) Serve() error { <-s.stop; return nil }
+
+func (s *slowLeave) Shutdown(ctx context.Context) error {
+	select {
+	case <-time.After(time.Second):
+		s.left = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slowLeave) Close() error {
+	s.cut = !s.left
+	close(s.stop)
+	return nil
+}
+
+// Nothing in flight does not mean that nothing is on its way: servers are not
+// closed while they still take leave of their clients.
+func TestRunWaitsForServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowLeave{stop: make(chan struct{})}
+		signals, done := start(t.Context(), New(Options{Grace: 10 * time.Second}).Serve(s))
+		begun := time.Now()
+		signals <- os.Interrupt // neither propagate nor discourage
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); s.cut || took < time.Second || took > 2*time.Second {
+			t.Errorf("cut %v, took %s", s.cut, took)
+		}
+	})
+}
