@@ -48,6 +48,12 @@ type Meter interface {
 	Synced()
 }
 
+// Observer is told what happens to interruptions. Observe is called by the loop
+// and must return at once: whoever has something slow to do queues it.
+type Observer interface {
+	Observe(e drain.Event)
+}
+
 // Config holds a Controller's settings.
 type Config struct {
 	Policy drain.Policy
@@ -58,6 +64,8 @@ type Config struct {
 	Timeout time.Duration
 	Log     *slog.Logger
 	Meter   Meter
+	// Observers are told of every event, in this order.
+	Observers []Observer
 }
 
 // Controller is the loop. Use New to make one.
@@ -208,6 +216,11 @@ func (c *Controller) loop(ctx context.Context) {
 		in.Notices, in.Results = nil, nil
 		for _, err := range out.Problems {
 			c.cfg.Log.Error("reading the state of a drain", "err", err)
+		}
+		for _, e := range out.Events {
+			for _, o := range c.cfg.Observers {
+				o.Observe(e)
+			}
 		}
 		for _, e := range out.Effects {
 			if e.Kind == drain.Answer {

@@ -58,6 +58,9 @@ type Output struct {
 	// Wake is when to Step again at the latest. Zero when only an input can change
 	// anything.
 	Wake time.Time
+	// Events tell what has happened, for whoever watches. They are not repeated
+	// within the life of a State; after a restart some may be.
+	Events []Event
 	// Problems are things that a person should know, such as a Record that cannot
 	// be read. Each is reported once.
 	Problems []error

@@ -12,9 +12,13 @@ import (
 // Cloud names the provider that sent a notice.
 type Cloud string
 
-// The clouds whose notices are understood.
+// The clouds whose notices are understood. Manual stands for a person who drains a
+// node by hand.
 const (
-	AWS Cloud = "aws"
+	AWS    Cloud = "aws"
+	GCP    Cloud = "gcp"
+	Azure  Cloud = "azure"
+	Manual Cloud = "manual"
 )
 
 // InstanceID is the provider's name of one machine, for example
@@ -24,12 +28,28 @@ type InstanceID string
 // Kind says what a notice announces.
 type Kind string
 
-// The kinds of notices. A rebalance recommendation carries no deadline: it says
-// that the risk has risen, not that the machine goes.
+// The kinds of notices.
 const (
 	SpotInterruption Kind = "spot-interruption"
-	Rebalance        Kind = "rebalance-recommendation"
-	StateChange      Kind = "state-change"
+	// Rebalance carries no deadline: it says that the risk has risen, not that the
+	// machine goes.
+	Rebalance Kind = "rebalance-recommendation"
+	// StateChange says that the machine is going down or has gone.
+	StateChange Kind = "state-change"
+	// ScheduledChange is maintenance announced ahead: AWS Health, GCP host
+	// maintenance, Azure Scheduled Events other than Preempt. Its deadline is the
+	// announced start.
+	ScheduledChange Kind = "scheduled-change"
+	// CapacityReservation is the interruption of an instance that ran in a capacity
+	// reservation of somebody else's.
+	CapacityReservation Kind = "capacity-reservation-interruption"
+	// LifecycleHook is an Auto Scaling group that waits, for as long as its hook
+	// allows, before it terminates the instance. Its Hook is set.
+	LifecycleHook Kind = "lifecycle-hook"
+	// ManualDrain is a person's own request, with a deadline of their choice.
+	ManualDrain Kind = "manual-drain"
+	// Cancelled takes an earlier notice of the same instance back.
+	Cancelled Kind = "cancelled"
 )
 
 // A Notice says that one instance goes away at a time. It is plain data:
@@ -51,6 +71,17 @@ type Notice struct {
 	Sent time.Time `json:"sent"`
 	// Seen is when a source of ours read it.
 	Seen time.Time `json:"seen"`
+	// Hook is what has to be answered when the node is empty. Nil where nobody waits
+	// for an answer.
+	Hook *Hook `json:"hook,omitempty"`
+}
+
+// A Hook is an Auto Scaling lifecycle action that waits to be completed.
+type Hook struct {
+	Group    string     `json:"group"` // the Auto Scaling group's name
+	Name     string     `json:"name"`  // the hook's
+	Token    string     `json:"token"` // of this action
+	Instance InstanceID `json:"instance"`
 }
 
 // InstanceOfProviderID returns the instance named by a node's spec.providerID,
