@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
-	"github.com/evenkeel-dev/evenkeel/internal/interruption"
+	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
 )
 
 // convert turns an API object into what the decisions need of it, so that the
@@ -20,7 +20,7 @@ import (
 func convert(obj any) (cluster.Object, error) {
 	switch o := obj.(type) {
 	case *corev1.Node:
-		return node(o), nil
+		return nodeapi.Convert(o), nil
 	case *corev1.Pod:
 		return pod(o), nil
 	case *appsv1.ReplicaSet:
@@ -84,23 +84,6 @@ func selector(o metav1.Object, s *metav1.LabelSelector) (labels.Selector, error)
 // adopter describes an object that takes pods in by a selector.
 func adopter(o metav1.Object, kind string, sel labels.Selector) *cluster.Controller {
 	return &cluster.Controller{Key: key(o), Kind: kind, UID: cluster.UID(o.GetUID()), Selector: sel}
-}
-
-func node(o *corev1.Node) *cluster.Node {
-	n := &cluster.Node{
-		Name:          o.Name,
-		Zone:          o.Labels[corev1.LabelTopologyZone],
-		Pool:          o.Labels[cluster.PoolLabel],
-		Unschedulable: o.Spec.Unschedulable,
-		Record:        o.Annotations[cluster.RecordAnnotation],
-	}
-	n.Instance, _ = interruption.InstanceOfProviderID(o.Spec.ProviderID)
-	for _, c := range o.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			n.Ready = c.Status == corev1.ConditionTrue
-		}
-	}
-	return n
 }
 
 func pod(o *corev1.Pod) *cluster.Pod {

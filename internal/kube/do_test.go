@@ -19,6 +19,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
+	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
 )
 
 // server answers one request after the other from a list. What the real API
@@ -71,6 +72,11 @@ func status(code int, reason metav1.StatusReason, causes ...metav1.CauseType) an
 	return answer{code, st}
 }
 
+// shown is a node as the watch has last shown it.
+func shown(version, record string, cordoned bool) *nodeapi.Version {
+	return &nodeapi.Version{ResourceVersion: version, Record: record, Unschedulable: cordoned}
+}
+
 func nodeAnswer(version, record string, cordoned bool) answer {
 	return answer{200, map[string]any{
 		"kind": "Node", "apiVersion": "v1",
@@ -91,21 +97,21 @@ func TestStore(t *testing.T) {
 	conflict := status(409, metav1.StatusReasonConflict)
 	for _, test := range []struct {
 		name    string
-		seen    *nodeVersion // what the watch has shown
+		seen    *nodeapi.Version // what the watch has shown
 		answers []answer
 		want    drain.Outcome
 	}{
-		{"at once", &nodeVersion{"1", "", false}, []answer{nodeAnswer("2", mine, true)}, drain.Done},
-		{"the node has changed for another reason", &nodeVersion{"1", "", false}, []answer{conflict, nodeAnswer("5", "", false), nodeAnswer("6", mine, true)}, drain.Done},
-		{"an earlier request was carried out, its answer lost", &nodeVersion{"1", "", false}, []answer{conflict, nodeAnswer("5", mine, true)}, drain.Done},
-		{"it is stored, and somebody has uncordoned", &nodeVersion{"1", "", false}, []answer{conflict, nodeAnswer("5", mine, false), nodeAnswer("6", mine, true)}, drain.Done},
-		{"another one was first", &nodeVersion{"1", "", false}, []answer{conflict, nodeAnswer("5", "theirs", true)}, drain.Conflict},
-		{"the watch lags behind another one", &nodeVersion{"1", "theirs", true}, []answer{nodeAnswer("5", "theirs", true)}, drain.Conflict},
+		{"at once", shown("1", "", false), []answer{nodeAnswer("2", mine, true)}, drain.Done},
+		{"the node has changed for another reason", shown("1", "", false), []answer{conflict, nodeAnswer("5", "", false), nodeAnswer("6", mine, true)}, drain.Done},
+		{"an earlier request was carried out, its answer lost", shown("1", "", false), []answer{conflict, nodeAnswer("5", mine, true)}, drain.Done},
+		{"it is stored, and somebody has uncordoned", shown("1", "", false), []answer{conflict, nodeAnswer("5", mine, false), nodeAnswer("6", mine, true)}, drain.Done},
+		{"another one was first", shown("1", "", false), []answer{conflict, nodeAnswer("5", "theirs", true)}, drain.Conflict},
+		{"the watch lags behind another one", shown("1", "theirs", true), []answer{nodeAnswer("5", "theirs", true)}, drain.Conflict},
 		{"the watch has not shown the node yet", nil, []answer{nodeAnswer("5", "", false), nodeAnswer("6", mine, true)}, drain.Done},
-		{"the node is gone", &nodeVersion{"1", "", false}, []answer{status(404, metav1.StatusReasonNotFound)}, drain.Missing},
-		{"the API is overloaded", &nodeVersion{"1", "", false}, []answer{status(503, metav1.StatusReasonServiceUnavailable)}, drain.Unavailable},
-		{"we may not", &nodeVersion{"1", "", false}, []answer{status(403, metav1.StatusReasonForbidden)}, drain.Refused},
-		{"it changes all the time", &nodeVersion{"1", "", false}, []answer{
+		{"the node is gone", shown("1", "", false), []answer{status(404, metav1.StatusReasonNotFound)}, drain.Missing},
+		{"the API is overloaded", shown("1", "", false), []answer{status(503, metav1.StatusReasonServiceUnavailable)}, drain.Unavailable},
+		{"we may not", shown("1", "", false), []answer{status(403, metav1.StatusReasonForbidden)}, drain.Refused},
+		{"it changes all the time", shown("1", "", false), []answer{
 			conflict, nodeAnswer("2", "", false), conflict, nodeAnswer("3", "", false), conflict, nodeAnswer("4", "", false),
 			conflict, nodeAnswer("5", "", false), conflict, nodeAnswer("6", "", false)}, drain.Conflict},
 	} {

@@ -5,14 +5,13 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
+	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
 )
 
 // Client carries the effects of drains out and watches the cluster. Use New to make one.
@@ -29,22 +29,15 @@ type Client struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	nodes map[string]nodeVersion // what the watch has last shown of each node
-}
-
-// nodeVersion is what a compare-and-swap of a node starts from.
-type nodeVersion struct {
-	resourceVersion string
-	record          string
-	unschedulable   bool
+	nodes map[string]nodeapi.Version // what the watch has last shown of each node
 }
 
 // New returns a Client that speaks through api.
 func New(api kubernetes.Interface, log *slog.Logger) *Client {
-	return &Client{api: api, log: log, nodes: make(map[string]nodeVersion)}
+	return &Client{api: api, log: log, nodes: make(map[string]nodeapi.Version)}
 }
 
-func (c *Client) remember(name string, v nodeVersion) {
+func (c *Client) remember(name string, v nodeapi.Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes[name] = v
@@ -59,7 +52,7 @@ func (c *Client) forget(name string, o cluster.Object) {
 	delete(c.nodes, name)
 }
 
-func (c *Client) version(name string) (nodeVersion, bool) {
+func (c *Client) version(name string) (nodeapi.Version, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.nodes[name]
@@ -95,69 +88,29 @@ func (c *Client) Do(ctx context.Context, e drain.Effect) (drain.Outcome, error) 
 	default:
 		return drain.Refused, fmt.Errorf("carrying out a %s: not an effect on the cluster", e.Kind)
 	}
-	return outcome(err)
+	return nodeapi.Outcome(err)
 }
 
-// store writes a node's Record and its cordon in one patch, if the Record is
-// still the one that the decision saw. The patch carries the resourceVersion, so
-// the API server itself refuses it when the node has changed; nodes change often
-// for reasons that do not concern us, and then the node is read and it is tried
-// again. A Record that already stands there is as good as written: the answer to
-// an earlier request may have been lost.
+// store writes a node's Record and its cordon, starting from what the watch has
+// last shown.
 func (c *Client) store(ctx context.Context, e drain.Effect) (drain.Outcome, error) {
-	want, schedulable := "", map[string]any{}
-	if e.Record != nil {
-		want = e.Record.Encode()
+	var known *nodeapi.Version
+	if v, ok := c.version(e.Node); ok {
+		known = &v
 	}
-	switch {
-	case e.Cordon:
-		schedulable["unschedulable"] = true
-	case e.Uncordon:
-		schedulable["unschedulable"] = nil
-	}
-	v, ok := c.version(e.Node)
-	if !ok || v.record != e.Old {
-		var err error
-		if v, err = c.read(ctx, e.Node); err != nil {
-			return outcome(err)
-		}
-	}
-	for range 5 {
-		done := v.record == want && (!e.Cordon || v.unschedulable) && (!e.Uncordon || !v.unschedulable)
-		switch {
-		case done:
-			return drain.Done, nil
-		case v.record != e.Old && v.record != want:
-			return drain.Conflict, fmt.Errorf("storing the Record of node %s: another one is stored there", e.Node)
-		}
-		var value any = want
-		if want == "" {
-			value = nil
-		}
-		patch := map[string]any{
-			"metadata": map[string]any{
-				"resourceVersion": v.resourceVersion,
-				"annotations":     map[string]any{cluster.RecordAnnotation: value},
-			},
-			"spec": schedulable,
-		}
-		_, err := c.api.CoreV1().Nodes().Patch(ctx, e.Node, types.MergePatchType, encode(patch), metav1.PatchOptions{})
-		if !apierrors.IsConflict(err) {
-			return outcome(err)
-		}
-		if v, err = c.read(ctx, e.Node); err != nil {
-			return outcome(err)
-		}
-	}
-	return drain.Conflict, fmt.Errorf("storing the Record of node %s: the node changes faster than it can be patched", e.Node)
+	return nodeapi.Store(ctx, nodes{c.api}, known, e)
 }
 
-func (c *Client) read(ctx context.Context, name string) (nodeVersion, error) {
-	n, err := c.api.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nodeVersion{}, err
-	}
-	return nodeVersion{n.ResourceVersion, n.Annotations[cluster.RecordAnnotation], n.Spec.Unschedulable}, nil
+// nodes is nodeapi.API by the client that there is anyway.
+type nodes struct{ api kubernetes.Interface }
+
+func (n nodes) GetNode(ctx context.Context, name string) (*corev1.Node, error) {
+	return n.api.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (n nodes) PatchNode(ctx context.Context, name string, patch []byte) error {
+	_, err := n.api.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
 }
 
 // patchPod patches the metadata of the very pod that the decision saw: the UID in
@@ -165,7 +118,7 @@ func (c *Client) read(ctx context.Context, name string) (nodeVersion, error) {
 func (c *Client) patchPod(ctx context.Context, e drain.Effect, meta map[string]any) error {
 	meta["uid"] = e.UID
 	_, err := c.api.CoreV1().Pods(e.Pod.Namespace).Patch(ctx, e.Pod.Name, types.MergePatchType,
-		encode(map[string]any{"metadata": meta}), metav1.PatchOptions{})
+		nodeapi.Encode(map[string]any{"metadata": meta}), metav1.PatchOptions{})
 	return err
 }
 
@@ -179,14 +132,6 @@ func deleteOptions(e drain.Effect) *metav1.DeleteOptions {
 	return o
 }
 
-func encode(patch map[string]any) []byte {
-	b, err := json.Marshal(patch)
-	if err != nil {
-		panic(err) // cannot happen: it holds strings, booleans and nil
-	}
-	return b
-}
-
 // blocked reports whether the Eviction API refused because of budgets: none is
 // left, or two match the same pod, which it never evicts.
 func blocked(err error) bool {
@@ -194,23 +139,4 @@ func blocked(err error) bool {
 		return apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause)
 	}
 	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "more than one PodDisruptionBudget")
-}
-
-// outcome sorts an API error by what is to be done about it.
-func outcome(err error) (drain.Outcome, error) {
-	switch {
-	case err == nil:
-		return drain.Done, nil
-	case apierrors.IsNotFound(err):
-		return drain.Missing, nil
-	case apierrors.IsConflict(err):
-		return drain.Conflict, err
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsMethodNotSupported(err):
-		return drain.Refused, err
-	case errors.Is(err, context.Canceled):
-		return drain.Unavailable, context.Canceled
-	}
-	// Refused connections, time-outs, an overloaded server, expired credentials:
-	// all of these pass.
-	return drain.Unavailable, err
 }

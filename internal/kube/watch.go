@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
 )
 
 // reconnect is how a broken watch is tried again. An API server that comes back
@@ -162,7 +163,7 @@ func (s *sink) change(obj any) (cluster.Change, error) {
 	k := nameOf(m.GetNamespace(), m.GetName())
 	s.known[k] = o
 	if n, ok := o.(*cluster.Node); ok {
-		s.client.remember(n.Name, nodeVersion{m.GetResourceVersion(), n.Record, n.Unschedulable})
+		s.client.remember(n.Name, nodeapi.Version{ResourceVersion: m.GetResourceVersion(), Record: n.Record, Unschedulable: n.Unschedulable})
 	}
 	return cluster.Change{Object: o}, nil
 }
