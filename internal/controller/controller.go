@@ -40,6 +40,16 @@ type Cluster interface {
 	Do(ctx context.Context, e drain.Effect) (drain.Outcome, error)
 }
 
+// Hooks answers Auto Scaling groups that wait for a node to be emptied. Both
+// methods may be called twice for the same hook, and concurrently. They return
+// nil also when nobody waits any more: the group has gone on without us.
+type Hooks interface {
+	// Heartbeat asks for the hook's time to start anew.
+	Heartbeat(ctx context.Context, h interruption.Hook) error
+	// Complete says that the instance may be terminated.
+	Complete(ctx context.Context, h interruption.Hook) error
+}
+
 // Meter is told what happened, to count it.
 type Meter interface {
 	Notice(n interruption.Notice, answer drain.Reason, waited time.Duration)
@@ -62,8 +72,10 @@ type Config struct {
 	Concurrency int
 	// Timeout bounds one API request. If zero, defaults to 5 s.
 	Timeout time.Duration
-	Log     *slog.Logger
-	Meter   Meter
+	// Hooks answers lifecycle hooks. If nil, they run into their timeouts.
+	Hooks Hooks
+	Log   *slog.Logger
+	Meter Meter
 	// Observers are told of every event, in this order.
 	Observers []Observer
 }
@@ -254,7 +266,7 @@ func (c *Controller) do(ctx context.Context, e drain.Effect) {
 	}
 	call, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	began := time.Now()
-	outcome, err := c.cluster.Do(call, e)
+	outcome, err := c.carryOut(call, e)
 	cancel()
 	<-sem
 	if ctx.Err() != nil {
@@ -266,6 +278,27 @@ func (c *Controller) do(ctx context.Context, e drain.Effect) {
 	case c.results <- drain.Result{Effect: e, Outcome: outcome, At: time.Now()}:
 	case <-ctx.Done():
 	}
+}
+
+// carryOut gives an effect to the outside system that it is for.
+func (c *Controller) carryOut(ctx context.Context, e drain.Effect) (drain.Outcome, error) {
+	var err error
+	switch e.Kind {
+	case drain.Heartbeat, drain.Complete:
+		if c.cfg.Hooks == nil {
+			return drain.Refused, errors.New("answering a lifecycle hook: there is no client for Auto Scaling groups")
+		}
+		if e.Kind == drain.Heartbeat {
+			err = c.cfg.Hooks.Heartbeat(ctx, *e.Hook)
+		} else {
+			err = c.cfg.Hooks.Complete(ctx, *e.Hook)
+		}
+		if err != nil {
+			return drain.Unavailable, err
+		}
+		return drain.Done, nil
+	}
+	return c.cluster.Do(ctx, e)
 }
 
 // log writes one line for an effect. What will be tried again as a matter of

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 )
 
 // Reason names why something is done, or not done. The same value stands in the
@@ -55,12 +56,14 @@ type Kind string
 
 // The kinds of effects. Each may be done twice without harm.
 const (
-	Store    Kind = "store"    // write Record to the node, cordon it (or uncordon it when Record is nil), in one compare-and-swap
-	Announce Kind = "announce" // write Deadline to the pod
-	Handoff  Kind = "handoff"  // release the pod from its ReplicaSet, and write Deadline, in one patch
-	Evict    Kind = "evict"    // through the Eviction API: budgets are respected
-	Delete   Kind = "delete"   // past the budgets, with Grace
-	Answer   Kind = "answer"   // tell the source of notice Token what became of it
+	Store     Kind = "store"     // write Record to the node, cordon it (or uncordon it when Record is nil), in one compare-and-swap
+	Announce  Kind = "announce"  // write Deadline to the pod
+	Handoff   Kind = "handoff"   // release the pod from its ReplicaSet, and write Deadline, in one patch
+	Evict     Kind = "evict"     // through the Eviction API: budgets are respected
+	Delete    Kind = "delete"    // past the budgets, with Grace
+	Heartbeat Kind = "heartbeat" // ask the Auto Scaling group that waits for Hook for more time
+	Complete  Kind = "complete"  // tell it to wait no longer
+	Answer    Kind = "answer"    // tell the source of notice Token what became of it
 )
 
 // Effect is one thing for the shell to do.
@@ -84,6 +87,9 @@ type Effect struct {
 	Hash     string         // of Handoff: the template hash to take away
 	Deadline time.Time      // of Announce and Handoff
 	Grace    *time.Duration // of Evict and Delete: nil leaves the pod's own
+
+	// Of Heartbeat and Complete.
+	Hook *interruption.Hook
 
 	// Of Answer.
 	Token uint64
