@@ -64,6 +64,15 @@ type Observer interface {
 	Observe(e drain.Event)
 }
 
+// Turn says when this process is the one that acts. Others may run beside it: they
+// watch the cluster and wait for their turn.
+type Turn interface {
+	// Lead calls work whenever a turn begins, with a context that ends with it, and
+	// waits for work to return before the turn is given away. It returns nil when ctx
+	// ends and an error when there can be no turn, or when work returns one.
+	Lead(ctx context.Context, work func(context.Context) error) error
+}
+
 // Config holds a Controller's settings.
 type Config struct {
 	Policy drain.Policy
@@ -78,6 +87,8 @@ type Config struct {
 	Meter Meter
 	// Observers are told of every event, in this order.
 	Observers []Observer
+	// Turn says when to act. If nil, this process is the only one and always does.
+	Turn Turn
 }
 
 // Controller is the loop. Use New to make one.
@@ -89,8 +100,15 @@ type Controller struct {
 	notices chan request
 	results chan drain.Result
 	updates chan cluster.Update
+	turns   chan *turn
 	stores  chan struct{} // semaphores
 	others  chan struct{}
+}
+
+// turn is one stretch of time in which this process acts.
+type turn struct {
+	ctx  context.Context
+	over chan struct{} // closed by the loop when nothing of the turn is under way any more
 }
 
 type request struct {
@@ -113,6 +131,7 @@ func New(c Cluster, sources []Source, cfg Config) *Controller {
 		notices: make(chan request),
 		results: make(chan drain.Result, cfg.Concurrency),
 		updates: make(chan cluster.Update, 16),
+		turns:   make(chan *turn),
 		stores:  make(chan struct{}, half),
 		others:  make(chan struct{}, half),
 	}
@@ -128,6 +147,27 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { c.loop(ctx); return nil })
+	g.Go(func() error {
+		if c.cfg.Turn == nil {
+			return c.act(ctx)
+		}
+		return c.cfg.Turn.Lead(ctx, c.act)
+	})
+	return g.Wait()
+}
+
+// act is one turn: the sources run, and the loop decides. Until then and
+// afterwards the loop only keeps up with the cluster, so that a turn can begin at
+// once.
+func (c *Controller) act(ctx context.Context) error {
+	t := &turn{ctx, make(chan struct{})}
+	select {
+	case c.turns <- t:
+	case <-ctx.Done():
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range c.sources {
 		g.Go(func() error {
 			if err := s.Run(ctx, c.emit); err != nil && ctx.Err() == nil {
@@ -136,8 +176,12 @@ func (c *Controller) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	g.Go(func() error { c.loop(ctx); return nil })
-	return g.Wait()
+	g.Go(func() error { <-ctx.Done(); return nil })
+	if err := g.Wait(); err != nil {
+		return err // the whole ends with it, and the loop too
+	}
+	<-t.over
+	return nil
 }
 
 // emit is what sources call. It hands the notice to the loop and waits until the
@@ -162,9 +206,12 @@ func (c *Controller) emit(ctx context.Context, n interruption.Notice) error {
 }
 
 // loop owns the State and the Cluster: nothing else touches them. Four things
-// can happen: the cluster changed, a notice came, an effect ended, or it is time.
-// Whatever has come up meanwhile is taken in together, so that one Step sees as
-// much as there is to see.
+// can happen: the cluster changed, a notice came, an effect ended, or it is time;
+// and a turn may begin or end. Whatever has come up meanwhile is taken in
+// together, so that one Step sees as much as there is to see.
+//
+// A turn begins with a new State: what the last one remembered is what others may
+// have changed since.
 func (c *Controller) loop(ctx context.Context) {
 	var (
 		state   = drain.NewState(c.cfg.Policy)
@@ -174,9 +221,34 @@ func (c *Controller) loop(ctx context.Context) {
 		synced  bool
 		timer   = time.NewTimer(time.Hour)
 		workers sync.WaitGroup
+		now     *turn           // nil while it is not our turn
+		ended   <-chan struct{} // of the turn's context
+		ids     = make(map[string]string) // of the nodes whose Records were stored in this turn
 	)
-	defer workers.Wait()
 	defer timer.Stop()
+
+	begin := func(t *turn) {
+		now, ended = t, t.ctx.Done()
+		state = drain.NewState(c.cfg.Policy)
+		in.Notices, in.Results = nil, nil
+		clear(waiting) // who waited for an answer went with the last turn
+		clear(ids)
+		if !synced {
+			c.cfg.Log.Info("it is our turn; reading the cluster first")
+		}
+	}
+	end := func() {
+		if now == nil {
+			return
+		}
+		workers.Wait() // their context has ended
+		for len(c.results) > 0 {
+			<-c.results
+		}
+		close(now.over)
+		now, ended = nil, nil
+	}
+	defer end()
 
 	update := func(u cluster.Update) {
 		for _, ch := range u.Changes {
@@ -204,6 +276,10 @@ func (c *Controller) loop(ctx context.Context) {
 		case r := <-c.results:
 			result(r)
 		case <-timer.C:
+		case t := <-c.turns:
+			begin(t)
+		case <-ended:
+			end()
 		case <-ctx.Done():
 			return
 		}
@@ -219,9 +295,10 @@ func (c *Controller) loop(ctx context.Context) {
 				more = 0
 			}
 		}
-		if !synced {
+		if !synced || now == nil {
 			continue // what is not known yet could look as if it were not there
 		}
+		acting := now.ctx
 		in.Now = time.Now()
 		out := state.Step(in)
 		c.cfg.Meter.Step(time.Since(in.Now))
@@ -238,12 +315,16 @@ func (c *Controller) loop(ctx context.Context) {
 			if e.Kind == drain.Answer {
 				r := waiting[e.Token]
 				delete(waiting, e.Token)
-				c.cfg.Log.Info("notice", "interruption", r.notice.Instance, "kind", r.notice.Kind, "node", e.Node,
+				c.cfg.Log.Info("notice", "interruption", idOf(in.Cluster, e.Node, ids), "instance", r.notice.Instance, "kind", r.notice.Kind, "node", e.Node,
 					"answer", e.Reason, "deadline", r.notice.Deadline, "waited", time.Since(r.asked).Round(time.Millisecond))
 				r.reply <- e.Reason
 				continue
 			}
-			workers.Go(func() { c.do(ctx, e) })
+			if e.Record != nil {
+				ids[e.Node] = e.Record.ID()
+			}
+			id := idOf(in.Cluster, e.Node, ids)
+			workers.Go(func() { c.do(acting, e, id) })
 		}
 		if out.Wake.IsZero() {
 			timer.Reset(time.Hour)
@@ -253,8 +334,19 @@ func (c *Controller) loop(ctx context.Context) {
 	}
 }
 
+// idOf returns the interruption of a node, for the log: what the cluster shows, or
+// what was stored a moment ago and is not shown yet.
+func idOf(known *cluster.Cluster, node string, stored map[string]string) string {
+	if n := known.Node(node); n != nil && n.Record != "" {
+		if r, err := drain.DecodeRecord(n.Record); err == nil {
+			return r.ID()
+		}
+	}
+	return stored[node]
+}
+
 // do carries out one effect and reports how it ended.
-func (c *Controller) do(ctx context.Context, e drain.Effect) {
+func (c *Controller) do(ctx context.Context, e drain.Effect, id string) {
 	sem := c.others
 	if e.Kind == drain.Store {
 		sem = c.stores
@@ -272,7 +364,7 @@ func (c *Controller) do(ctx context.Context, e drain.Effect) {
 	if ctx.Err() != nil {
 		return // nobody waits for the result any more
 	}
-	c.log(e, outcome, err, time.Since(began))
+	c.log(e, id, outcome, err, time.Since(began))
 	c.cfg.Meter.Effect(e, outcome, sinceNotice(e))
 	select {
 	case c.results <- drain.Result{Effect: e, Outcome: outcome, At: time.Now()}:
@@ -304,7 +396,7 @@ func (c *Controller) carryOut(ctx context.Context, e drain.Effect) (drain.Outcom
 // log writes one line for an effect. What will be tried again as a matter of
 // course is for those who look closely; of other trouble the first line is enough,
 // and the one that says that it is over.
-func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.Duration) {
+func (c *Controller) log(e drain.Effect, id string, o drain.Outcome, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch o {
 	case drain.Conflict, drain.Blocked:
@@ -317,13 +409,13 @@ func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.D
 	if e.Again && level > slog.LevelInfo {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
+	attrs := []slog.Attr{slog.String("interruption", id), slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
 		slog.String("outcome", string(o)), slog.Duration("took", took.Round(time.Millisecond))}
 	if e.Pod.Name != "" {
 		attrs = append(attrs, slog.String("pod", e.Pod.String()))
 	}
 	if e.Record != nil {
-		attrs = append(attrs, slog.String("interruption", string(e.Record.Notice.Instance)), slog.Time("deadline", e.Record.Deadline))
+		attrs = append(attrs, slog.String("instance", string(e.Record.Notice.Instance)), slog.Time("deadline", e.Record.Deadline))
 	}
 	if e.Grace != nil {
 		attrs = append(attrs, slog.Duration("grace", *e.Grace))

@@ -28,6 +28,13 @@ type Record struct {
 	Emptied time.Time `json:"emptied,omitzero"`
 }
 
+// ID names the interruption: the same for as long as it lasts, whatever notices
+// and controllers come and go, and another one when the instance is noticed again
+// later. It stands in every log line, event and report about the interruption.
+func (r Record) ID() string {
+	return string(r.Notice.Instance) + "." + r.Stored.UTC().Format("20060102T150405Z")
+}
+
 // recordJSON is the stored form; the version comes first for people who read it.
 type recordJSON struct {
 	Version int `json:"version"`
