@@ -24,6 +24,9 @@ const (
 	NoDeadline      Reason = "no-deadline"      // a notice that asks for nothing, such as a rebalance recommendation
 	NotOurs         Reason = "not-our-instance" // no node of this cluster runs on the instance
 	NodeGone        Reason = "node-gone"        // the node's object no longer exists
+	RecordFound     Reason = "record-found"     // another one of us, or a person, has stored a Record
+	RecordRemoved   Reason = "record-removed"   // another one of us, or a person, has called it off
+	Resumed         Reason = "resumed"          // the Record was there when we started
 
 	// Of moving a pod.
 	HandOff          Reason = "hand-off"               // a replacement starts while the pod still serves
@@ -84,6 +87,7 @@ type Effect struct {
 	// Of Announce, Handoff, Evict and Delete.
 	Pod      cluster.Key
 	UID      cluster.UID
+	Service  string         // what the pod belongs to: "Deployment/web" and the like
 	Hash     string         // of Handoff: the template hash to take away
 	Deadline time.Time      // of Announce and Handoff
 	Grace    *time.Duration // of Evict and Delete: nil leaves the pod's own

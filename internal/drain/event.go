@@ -1,6 +1,8 @@
 package drain
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
@@ -11,7 +13,7 @@ type EventKind string
 
 // The kinds of events, in the order in which an interruption usually meets them.
 const (
-	EventNoticed   EventKind = "noticed"   // its Record is stored and the node cordoned
+	EventNoticed   EventKind = "noticed"   // its Record is stored and the node cordoned; Reason is Resumed if that was so when we started
 	EventTightened EventKind = "tightened" // a later notice moved the deadline forward
 	EventPod       EventKind = "pod"       // something was done about a pod: Effect, Reason and Outcome say what
 	EventEmptied   EventKind = "emptied"   // the last pod that had to move has left
@@ -43,4 +45,27 @@ type Event struct {
 	// Of EventEmptied, EventMissed and EventClosed.
 	Left int     // pods that had to move and are still there
 	Lost float64 // ready-pod-seconds lost to this interruption so far
+}
+
+// String describes the event in one line, as in the tests' scripts.
+func (e Event) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", e.Node, e.Kind)
+	if e.Kind == EventPod {
+		fmt.Fprintf(&b, " %s %s %s", e.Effect, e.Pod.Name, e.Outcome)
+		if e.Service != "" {
+			fmt.Fprintf(&b, " of %s", e.Service)
+		}
+		if e.Budget != "" {
+			fmt.Fprintf(&b, " by %s", e.Budget)
+		}
+	}
+	if e.Left > 0 {
+		fmt.Fprintf(&b, " left=%d", e.Left)
+	}
+	if e.Lost > 0 {
+		fmt.Fprintf(&b, " lost=%.1fs", e.Lost)
+	}
+	fmt.Fprintf(&b, " (%s)", e.Reason)
+	return b.String()
 }

@@ -161,7 +161,7 @@ func (st *step) leaving(p *cluster.Pod) bool {
 
 // carryOut asks for the effects of a decision.
 func (st *step) carryOut(n *node, p *cluster.Pod, d decision) {
-	e := Effect{Kind: d.kind, Node: n.name, Reason: d.reason, Pod: p.Key, UID: p.UID, Grace: d.grace}
+	e := Effect{Kind: d.kind, Node: n.name, Reason: d.reason, Pod: p.Key, UID: p.UID, Service: st.serviceOf(p), Grace: d.grace}
 	switch d.kind {
 	case Handoff:
 		e.Hash, e.Deadline = p.Labels[cluster.TemplateHashLabel], n.record.Deadline
@@ -181,6 +181,17 @@ func (st *step) carryOut(n *node, p *cluster.Pod, d decision) {
 		e.Kind, e.Deadline = Announce, n.record.Deadline
 		st.do(n.tries, e)
 	}
+}
+
+// serviceOf names what a pod belongs to, as people know it.
+func (st *step) serviceOf(p *cluster.Pod) string {
+	if d := st.Cluster.DeploymentOf(p); d != nil {
+		return "Deployment/" + d.Name
+	}
+	if p.Owner.Kind == "" {
+		return ""
+	}
+	return p.Owner.Kind + "/" + p.Owner.Name
 }
 
 // FormatDeadline returns a deadline as a pod is told it.

@@ -67,15 +67,16 @@ func runScript(t *testing.T, file string) {
 }
 
 type script struct {
-	t     *testing.T
-	world *world
-	state *State
-	token uint64
-	fails map[string]*failure // "evict web-1" -> how it fails
-	hold  bool                // effects are asked for, but their results never come: the controller dies
-	in    Input
-	wake  time.Time
-	out   strings.Builder
+	t      *testing.T
+	world  *world
+	state  *State
+	token  uint64
+	fails  map[string]*failure // "evict web-1" -> how it fails
+	hold   bool                // effects are asked for, but their results never come: the controller dies
+	events bool
+	in     Input
+	wake   time.Time
+	out    strings.Builder
 }
 
 type failure struct {
@@ -199,6 +200,8 @@ func (s *script) command(f []string) {
 			w.now = s.wake
 		}
 		w.now = end
+	case "events": // from here on, events are printed too
+		s.events = true
 	case "pods":
 		s.settle()
 		s.out.WriteString(w.String())
@@ -215,6 +218,11 @@ func (s *script) settle() {
 		s.in, s.wake = Input{}, out.Wake
 		for _, err := range out.Problems {
 			fmt.Fprintf(&s.out, "%s problem: %v\n", s.clock(), err)
+		}
+		if s.events {
+			for _, e := range out.Events {
+				fmt.Fprintf(&s.out, "%s   %v\n", s.clock(), e)
+			}
 		}
 		if len(out.Effects) == 0 {
 			return

@@ -74,6 +74,7 @@ type State struct {
 	unreadable map[string]string // node -> the annotation that was reported
 	closed     map[string]string // node -> the annotation that was removed; the cluster may still show it
 	lastNotice time.Time
+	looked     bool // a Step has been made: what it found was there before us
 }
 
 // node is a node that is being drained.
@@ -87,6 +88,7 @@ type node struct {
 	before  string // what stored replaced: a cluster that still shows it lags behind
 	seen    bool   // the cluster has shown the annotation
 	noticed time.Time
+	missed  bool     // EventMissed has been told
 	waiting []uint64 // tokens of the notices to answer once it is stored
 	tries   tries
 }
@@ -127,6 +129,7 @@ func (s *State) Step(in Input) Output {
 		st.drain(n)
 	}
 	st.finishStrays()
+	s.looked = true
 	return st.out
 }
 
@@ -164,8 +167,34 @@ func (st *step) wake(at time.Time) {
 	}
 }
 
+// wakeAfter is wake for a moment that may have passed.
+func (st *step) wakeAfter(at time.Time) {
+	if at.After(st.Now) {
+		st.wake(at)
+	}
+}
+
 func (st *step) answer(node string, token uint64, why Reason) {
 	st.out.Effects = append(st.out.Effects, Effect{Kind: Answer, Node: node, Token: token, Reason: why})
+}
+
+// tell adds an event about a node's interruption.
+func (st *step) tell(kind EventKind, n *node, why Reason, with ...func(*Event)) {
+	e := Event{Kind: kind, At: st.Now, Node: n.name, Record: n.record, Reason: why}
+	if cn := st.Cluster.Node(n.name); cn != nil {
+		e.Pool, e.Zone = cn.Pool, cn.Zone
+	}
+	for _, set := range with {
+		set(&e)
+	}
+	st.out.Events = append(st.out.Events, e)
+}
+
+// tellPod tells what was done about a pod.
+func (st *step) tellPod(n *node, r Result) {
+	st.tell(EventPod, n, r.Effect.Reason, func(e *Event) {
+		e.Pod, e.Service, e.Effect, e.Outcome = r.Effect.Pod, r.Effect.Service, r.Effect.Kind, r.Outcome
+	})
 }
 
 // result notes how an effect ended.
@@ -176,6 +205,12 @@ func (st *step) result(r Result) {
 		t = n.tries
 	}
 	if tr := t[r.Effect.key()]; tr != nil {
+		switch r.Effect.Kind {
+		case Handoff, Evict, Delete:
+			if n != nil && (tr.failures == 0 || tr.last != r.Outcome) { // the same trouble is told once
+				st.tellPod(n, r)
+			}
+		}
 		if tr.last != r.Outcome {
 			tr.failures = 0 // the trouble is another one: it has its own pauses
 		}
@@ -188,12 +223,19 @@ func (st *step) result(r Result) {
 	}
 	switch r.Outcome {
 	case Missing:
-		st.forget(n) // the machine has left the cluster
+		st.close(n) // the machine has left the cluster
 	case Done:
 		if r.Effect.Record == nil {
 			st.closed[n.name] = n.stored
+			st.tell(EventExpired, n, r.Effect.Reason)
 			st.forget(n)
 			return
+		}
+		switch r.Effect.Reason {
+		case NoticeReceived:
+			st.tell(EventNoticed, n, NoticeReceived)
+		case TighterDeadline:
+			st.tell(EventTightened, n, TighterDeadline)
 		}
 		n.before, n.stored, n.durable = n.stored, r.Effect.Record.Encode(), true
 		n.tries[r.Effect.key()].next = time.Time{} // the next store need not wait for the cluster to show this one
@@ -257,10 +299,15 @@ func (st *step) observe() {
 			n = &node{name: cn.Name, tries: make(tries)}
 			st.nodes[cn.Name] = n
 		}
-		n.before, n.stored, n.seen, n.durable = n.stored, cn.Record, true, true
+		n.before, n.stored, n.seen = n.stored, cn.Record, true
+		news := !n.durable
+		n.durable = true
 		if n.unsaved && cn.Record == n.record.Encode() {
 			// What we have asked to be stored: the watch was faster than the answer.
 			n.unsaved = false
+			if news {
+				st.tell(EventNoticed, n, NoticeReceived)
+			}
 			st.answerAll(n, n.reason)
 			continue
 		}
@@ -269,7 +316,16 @@ func (st *step) observe() {
 			n.record.Cordoned, n.record.Stored = rec.Cordoned, rec.Stored
 			continue
 		}
+		tighter := !news && rec.Deadline.Before(n.record.Deadline.Add(-sameDeadline))
 		n.record, n.unsaved = rec, false
+		switch {
+		case news && st.looked:
+			st.tell(EventNoticed, n, RecordFound)
+		case news:
+			st.tell(EventNoticed, n, Resumed)
+		case tighter:
+			st.tell(EventTightened, n, RecordFound)
+		}
 		st.answerAll(n, AlreadyRecorded)
 	}
 	for name, value := range st.closed {
@@ -281,11 +337,20 @@ func (st *step) observe() {
 		n := st.nodes[name]
 		switch cn := st.Cluster.Node(name); {
 		case cn == nil:
-			st.forget(n)
+			st.close(n)
 		case cn.Record == "" && n.seen:
+			st.tell(EventCancelled, n, RecordRemoved)
 			st.forget(n) // somebody took the Record away: called off
 		}
 	}
+}
+
+// close ends the drain of a node that is gone.
+func (st *step) close(n *node) {
+	if n.durable {
+		st.tell(EventClosed, n, NodeGone)
+	}
+	st.forget(n)
 }
 
 // forget ends a node's drain. Whoever still waits for an answer may let go of
@@ -382,8 +447,16 @@ func (st *step) drain(n *node) {
 		}
 		st.carryOut(n, p, d)
 	}
+	if left > 0 && !n.missed && !st.Now.Before(n.record.Deadline) {
+		n.missed = true
+		st.tell(EventMissed, n, PastDeadline, func(e *Event) { e.Left = left })
+	}
+	if left > 0 {
+		st.wakeAfter(n.record.Deadline)
+	}
 	if left == 0 && n.record.Emptied.IsZero() && !n.unsaved {
 		n.record.Emptied = st.Now
+		st.tell(EventEmptied, n, NodeEmptied)
 		n.unsaved, n.reason = true, NodeEmptied
 		st.store(n)
 	}
