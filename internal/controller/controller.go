@@ -221,8 +221,8 @@ func (c *Controller) loop(ctx context.Context) {
 		synced  bool
 		timer   = time.NewTimer(time.Hour)
 		workers sync.WaitGroup
-		now     *turn           // nil while it is not our turn
-		ended   <-chan struct{} // of the turn's context
+		now     *turn                     // nil while it is not our turn
+		ended   <-chan struct{}           // of the turn's context
 		ids     = make(map[string]string) // of the nodes whose Records were stored in this turn
 	)
 	defer timer.Stop()

@@ -7,13 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
-
-	"github.com/evenkeel-dev/evenkeel/internal/drain"
 )
 
 // The controller's Lease, unless it is told otherwise.
@@ -155,8 +154,8 @@ func (e *Election) release(lock *resourcelock.LeaseLock) {
 // holder that has not renewed it for a while is taken for dead.
 func Leader(ctx context.Context, api kubernetes.Interface, namespace, name string, now time.Time) (string, error) {
 	l, err := api.CoordinationV1().Leases(namespace).Get(ctx, name, metav1.GetOptions{})
-	switch o, err := outcome(err); {
-	case o == drain.Missing:
+	switch {
+	case apierrors.IsNotFound(err):
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("reading the Lease %s/%s: %w", namespace, name, err)
