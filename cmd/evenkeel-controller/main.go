@@ -5,11 +5,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,6 +65,9 @@ type config struct {
 	concurrency int
 	listen      string
 	logLevel    slog.LevelVar
+
+	leaderElect     bool
+	lease, identity string
 }
 
 func command() *cobra.Command {
@@ -103,6 +108,9 @@ is started again.`,
 	f.DurationVar(&c.policy.Settle, "settle", 300*time.Millisecond, "how long after the latest notice handoffs wait, so that replacements do not start on a node that goes too")
 	f.StringVar(&c.onDeadline, "on-deadline", "delete", "what becomes of a pod at its latest start if a budget still blocks its eviction: delete or leave")
 	f.IntVar(&c.concurrency, "concurrency", 64, "requests to the Kubernetes API under way at once")
+	f.BoolVar(&c.leaderElect, "leader-elect", false, "act only while holding a Lease, so that several replicas may run; needed with more than one")
+	f.StringVar(&c.lease, "lease", kube.LeaseNamespace+"/"+kube.LeaseName, "namespace/name of the Lease of --leader-elect")
+	f.StringVar(&c.identity, "identity", "", "name of this replica in the Lease; default: the host's name and a random part")
 	f.StringVar(&c.listen, "listen", ":8080", "address of /livez, /readyz and /metrics")
 	f.TextVar(&c.logLevel, "log-level", &c.logLevel, "debug, info, warn or error")
 	return cmd
@@ -117,6 +125,8 @@ func run(ctx context.Context, c *config) error {
 		return usageError{errors.New("--sqs-queue is required: the queue that EventBridge sends notices to")}
 	case c.onDeadline != "delete" && c.onDeadline != "leave":
 		return usageError{fmt.Errorf("--on-deadline=%s: must be delete or leave", c.onDeadline)}
+	case strings.Count(strings.Trim(c.lease, "/"), "/") != 1:
+		return usageError{fmt.Errorf("--lease=%s: must be namespace/name", c.lease)}
 	}
 	c.policy.Leave = c.onDeadline == "leave"
 
@@ -129,8 +139,13 @@ func run(ctx context.Context, c *config) error {
 		return err
 	}
 	meter := web.NewMeter()
+	turn, err := election(c, api, meter, log)
+	if err != nil {
+		return err
+	}
 	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
-		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter,
+		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter, Turn: turn,
+		Observers: []controller.Observer{meter},
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
@@ -163,6 +178,24 @@ func kubeAPI(c *config) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	return api, nil
+}
+
+// election returns what says when to act: nil, always, unless several replicas run.
+func election(c *config, api kubernetes.Interface, meter *web.Meter, log *slog.Logger) (controller.Turn, error) {
+	if !c.leaderElect {
+		meter.Leading(true)
+		return nil, nil
+	}
+	namespace, name, _ := strings.Cut(c.lease, "/")
+	identity := c.identity
+	if identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("naming this replica: %w; --identity names it", err)
+		}
+		identity = host + "-" + strings.ToLower(rand.Text()[:8])
+	}
+	return kube.NewElection(api, namespace, name, identity, meter.Leading, log), nil
 }
 
 // source reads the queue, wherever it is found by then.

@@ -40,6 +40,7 @@ func TestUsage(t *testing.T) {
 		{},
 		{"--sqs-queue=q", "--on-deadline=maybe"},
 		{"--sqs-queue=q", "--margin=soon"},
+		{"--sqs-queue=q", "--leader-elect", "--lease=nowhere"},
 	} {
 		cmd := command()
 		cmd.SetArgs(args)

@@ -16,7 +16,8 @@ const (
 // Metric describes one metric.
 type Metric struct {
 	Name    string
-	Help    string
+	Help    string // one sentence: what is counted
+	Meaning string // for the documentation: what to conclude from it
 	Type    Type
 	Labels  []string
 	Buckets []float64 // of a Histogram, in the unit that the name says
@@ -30,28 +31,87 @@ var (
 	Notices = Metric{
 		Name: "evenkeel_notices_total", Type: Counter, Labels: []string{"cloud", "kind", "answer"},
 		Help: "Interruption notices that were read, by what became of them.",
+		Meaning: "One interruption often brings several: `notice-received` is the first of a node, `already-recorded` the others. " +
+			"Many `not-our-instance` mean that other clusters' notices arrive on this queue. `deadline-expired` are notices that were read after their machine should have gone: the queue was not read for a while.",
+	}
+	NoticeAge = Metric{
+		Name: "evenkeel_notice_age_seconds", Type: Histogram, Buckets: seconds,
+		Help:    "From the time of the event to the moment when a source of ours read it.",
+		Meaning: "The part of the notice that the cloud and the queue used up. Usually 1 to 3 s with EventBridge and SQS. More than that and rising: the queue is read too slowly, or was not read at all. Clocks that differ show here too.",
+	}
+	NoticeToStored = Metric{
+		Name: "evenkeel_notice_to_stored_seconds", Type: Histogram, Buckets: seconds,
+		Help:    "From the moment when a notice was read to the one when it was durable, or known to ask for nothing.",
+		Meaning: "The controller's own share of the time before a cordon. It grows when the Kubernetes API is slow or away. A message is deleted from its queue only after this.",
 	}
 	NoticeToCordon = Metric{
 		Name: "evenkeel_notice_to_cordon_seconds", Type: Histogram, Buckets: seconds,
-		Help: "From the time of the event to the moment when its Record was stored and the node cordoned.",
+		Help:    "From the time of the event to the moment when its Record was stored and the node cordoned.",
+		Meaning: "How long new pods could still be put on a machine that goes.",
 	}
 	NoticeToEmpty = Metric{
 		Name: "evenkeel_notice_to_empty_seconds", Type: Histogram, Buckets: seconds,
-		Help: "From the time of the event to the moment when the last pod that had to move had left.",
+		Help:    "From the time of the event to the moment when the last pod that had to move had left.",
+		Meaning: "To be compared with the cloud's notice: 120 s on AWS, 30 s on GCP and Azure. What comes close to it has no room for a slow start or a slow image.",
+	}
+	Interruptions = Metric{
+		Name: "evenkeel_interruptions_total", Type: Counter, Labels: []string{"pool", "kind", "outcome"},
+		Help: "Interruptions that have ended, by how.",
+		Meaning: "Each counts once. `emptied`: every pod that had to move had left before the deadline. `missed`: the deadline came first, so pods ended with their machine; look at the proof record for which and why. " +
+			"`cancelled`: the notice was taken back. `expired`: the machine outlived its notice and was given back. `gone`: the node left the cluster before its deadline with pods on it.",
+	}
+	Draining = Metric{
+		Name: "evenkeel_nodes_draining", Type: Gauge,
+		Help:    "Nodes that are being emptied now.",
+		Meaning: "As this controller knows it since it began to lead. A pool that is taken as a whole shows as a step.",
+	}
+	Pods = Metric{
+		Name: "evenkeel_pods_moved_total", Type: Counter, Labels: []string{"method", "reason"},
+		Help: "Pods that were asked to stop because their node goes, by how.",
+		Meaning: "Each pod counts once. `handoff`: its replacement was Ready first. `evict`: it was evicted without that, for the given reason. `delete`: it was deleted past a budget at its latest start. " +
+			"The share of `handoff` is the share of pods that nobody missed.",
+	}
+	Blocked = Metric{
+		Name: "evenkeel_evictions_blocked_total", Type: Counter, Labels: []string{"budget"},
+		Help: "Evictions that a PodDisruptionBudget refused, by budget.",
+		Meaning: "A refused eviction is tried again about once a second. A budget that stands here for minutes allows nothing at its present replica count. The first 100 budgets have their name as `namespace/name`; later ones, and those that the API does not name, are `other`. " +
+			"The names of pods and instances are never labels.",
+	}
+	LostPodSeconds = Metric{
+		Name: "evenkeel_lost_ready_pod_seconds_total", Type: Counter,
+		Help:    "Ready pods that services were short of, times how long, because of interruptions.",
+		Meaning: "For each service the time integral of desired minus Ready and not terminating, where positive, while one of its nodes goes. 0 means that no service was ever short of a pod.",
 	}
 	Effects = Metric{
 		Name: "evenkeel_effects_total", Type: Counter, Labels: []string{"effect", "reason", "outcome"},
-		Help: "What was done to the cluster: stores, announcements, handoffs, evictions, deletions.",
+		Help:    "What was done to the cluster: stores, announcements, handoffs, evictions, deletions.",
+		Meaning: "Every request counts, also the ones that are tried again. `unavailable` is an API server that could not be reached or was too busy; `refused` is one that will not do it, most often because of missing rights.",
+	}
+	Notifications = Metric{
+		Name: "evenkeel_notifications_total", Type: Counter, Labels: []string{"channel", "outcome"},
+		Help:    "Notifications to people, by channel and outcome.",
+		Meaning: "One message may stand for many nodes. `retried` counts attempts that were repeated, `failed` messages that were given up, `dropped` messages that found the channel's queue full.",
 	}
 	StepSeconds = Metric{
 		Name: "evenkeel_step_seconds", Type: Histogram, Buckets: []float64{0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1},
-		Help: "How long one decision about everything took.",
+		Help:    "How long one decision about everything took.",
+		Meaning: "Milliseconds, also with hundreds of nodes. More means that the controller has too little CPU.",
 	}
 	InSync = Metric{
 		Name: "evenkeel_cluster_synced", Type: Gauge,
-		Help: "1 once everything in the cluster has been listed, 0 before.",
+		Help:    "1 once everything in the cluster has been listed, 0 before.",
+		Meaning: "Nothing is decided before it is 1. A standby is in sync too.",
+	}
+	Leader = Metric{
+		Name: "evenkeel_leader", Type: Gauge,
+		Help:    "1 while this process is the one that acts, 0 while it stands by.",
+		Meaning: "The sum over all replicas is 1. It is 0 for up to 5 s after a leader was killed. Without leader election it is always 1.",
 	}
 )
 
 // Catalog lists every metric, in the order of the documentation.
-var Catalog = []Metric{Notices, NoticeToCordon, NoticeToEmpty, Effects, StepSeconds, InSync}
+var Catalog = []Metric{
+	Notices, NoticeAge, NoticeToStored, NoticeToCordon, NoticeToEmpty,
+	Interruptions, Draining, Pods, Blocked, LostPodSeconds,
+	Effects, Notifications, StepSeconds, InSync, Leader,
+}

@@ -22,43 +22,68 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/metrics"
 )
 
-// Meter counts what a controller does. It is the controller's Meter and the
-// source of /metrics and /readyz.
+// Meter counts what a controller does. It is the controller's Meter and an
+// Observer, and the source of /metrics and /readyz.
 type Meter struct {
-	registry *prometheus.Registry
-	notices  *prometheus.CounterVec
-	effects  *prometheus.CounterVec
-	cordon   prometheus.Histogram
-	empty    prometheus.Histogram
-	step     prometheus.Histogram
-	synced   prometheus.Gauge
-	ready    atomic.Bool
+	registry      *prometheus.Registry
+	notices       *prometheus.CounterVec
+	age           prometheus.Histogram
+	stored        prometheus.Histogram
+	cordon        prometheus.Histogram
+	empty         prometheus.Histogram
+	interruptions *prometheus.CounterVec
+	draining      prometheus.Gauge
+	pods          *prometheus.CounterVec
+	blocked       *prometheus.CounterVec
+	lost          prometheus.Counter
+	effects       *prometheus.CounterVec
+	notifications *prometheus.CounterVec
+	step          prometheus.Histogram
+	synced        prometheus.Gauge
+	leader        prometheus.Gauge
+
+	ready atomic.Bool
+	open  open
 }
 
 // NewMeter returns a Meter with a registry of its own.
 func NewMeter() *Meter {
 	m := &Meter{
 		registry: prometheus.NewRegistry(),
-		notices:  counter(metrics.Notices), effects: counter(metrics.Effects),
-		cordon: histogram(metrics.NoticeToCordon), empty: histogram(metrics.NoticeToEmpty), step: histogram(metrics.StepSeconds),
-		synced: prometheus.NewGauge(prometheus.GaugeOpts{Name: metrics.InSync.Name, Help: metrics.InSync.Help}),
+		notices:  counters(metrics.Notices), age: histogram(metrics.NoticeAge), stored: histogram(metrics.NoticeToStored),
+		cordon: histogram(metrics.NoticeToCordon), empty: histogram(metrics.NoticeToEmpty),
+		interruptions: counters(metrics.Interruptions), draining: gauge(metrics.Draining),
+		pods: counters(metrics.Pods), blocked: counters(metrics.Blocked),
+		lost:    prometheus.NewCounter(prometheus.CounterOpts{Name: metrics.LostPodSeconds.Name, Help: metrics.LostPodSeconds.Help}),
+		effects: counters(metrics.Effects), notifications: counters(metrics.Notifications), step: histogram(metrics.StepSeconds),
+		synced: gauge(metrics.InSync), leader: gauge(metrics.Leader),
+		open: open{byID: make(map[string]*counted), budgets: make(map[string]bool)},
 	}
-	m.registry.MustRegister(m.notices, m.effects, m.cordon, m.empty, m.step, m.synced,
+	m.registry.MustRegister(m.notices, m.age, m.stored, m.cordon, m.empty, m.interruptions, m.draining, m.pods, m.blocked,
+		m.lost, m.effects, m.notifications, m.step, m.synced, m.leader,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func counter(m metrics.Metric) *prometheus.CounterVec {
+func counters(m metrics.Metric) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
+}
+
+func gauge(m metrics.Metric) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: m.Name, Help: m.Help})
 }
 
 func histogram(m metrics.Metric) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: m.Name, Help: m.Help, Buckets: m.Buckets})
 }
 
-// Notice counts a notice by what became of it.
-func (m *Meter) Notice(n interruption.Notice, answer drain.Reason, _ time.Duration) {
+// Notice counts a notice by what became of it, and how long that took.
+func (m *Meter) Notice(n interruption.Notice, answer drain.Reason, waited time.Duration) {
 	m.notices.WithLabelValues(string(n.Cloud), string(n.Kind), string(answer)).Inc()
+	if !n.Sent.IsZero() && !n.Seen.IsZero() {
+		m.age.Observe(max(n.Seen.Sub(n.Sent), 0).Seconds())
+	}
+	m.stored.Observe(waited.Seconds())
 }
 
 // Effect counts an effect by how it ended.
@@ -84,9 +109,7 @@ func (m *Meter) Synced() {
 	m.ready.Store(true)
 }
 
-// Serve answers at addr until ctx ends. /livez says that the process runs;
-// /readyz that the cluster is known.
-func (m *Meter) Serve(ctx context.Context, addr string, log *slog.Logger) error {
+func (m *Meter) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -97,7 +120,14 @@ func (m *Meter) Serve(ctx context.Context, addr string, log *slog.Logger) error 
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	return mux
+}
+
+// Serve answers at addr until ctx ends. /livez says that the process runs;
+// /readyz that the cluster is known, so that this process acts or could: one that
+// stands by is ready too.
+func (m *Meter) Serve(ctx context.Context, addr string, log *slog.Logger) error {
+	srv := &http.Server{Handler: m.handler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("serving metrics: %w", err)
