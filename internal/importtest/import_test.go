@@ -20,7 +20,7 @@ const module = "github.com/evenkeel-dev/evenkeel/"
 // here is an error: where it belongs is decided once, by whoever adds it.
 var levels = [][]string{
 	// Plain data and pure decoding.
-	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "deploy", "examples/market-intel-brain"},
+	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "examples/market-intel-brain"},
 	// Pure decisions.
 	{"internal/drain", "internal/trace", "internal/render", "internal/lint", "internal/adopt"},
 	// One outside system each, and the loop: they never know each other.
@@ -34,6 +34,7 @@ var levels = [][]string{
 // within names the imports inside one level that are meant.
 var within = map[string][]string{
 	"internal/cluster": {"internal/interruption"},
+	"internal/price":   {"internal/rows"},
 }
 
 // pure packages decide: they take time as an argument and start nothing. What
@@ -45,6 +46,8 @@ var pure = map[string][]string{
 	"internal/drain":        {},
 	"internal/metrics":      {},
 	"internal/trace":        {},
+	"internal/rows":         {},
+	"internal/price":        {},
 }
 
 // impure is what no pure package imports.

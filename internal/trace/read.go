@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,13 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-dev/evenkeel/internal/rows"
 )
 
 // Limits that keep a malformed or hostile file from taking the machine's
-// memory. The published histories need 3,700 rows for 12 pools.
+// memory, beside those of package rows. The published histories need 3,700 rows
+// for 12 pools.
 const (
-	maxLine  = 1 << 10                   // bytes
-	maxRows  = 4 << 20                   // rows of one file
 	maxPools = 10_000                    // pools of one file
 	maxSpan  = 50 * 365 * 24 * time.Hour // keeps every moment inside a time.Duration
 )
@@ -55,7 +55,7 @@ func Read(r io.Reader, name string, pools io.Reader, def Defaults) (*Trace, erro
 	}
 
 	h := history{catalog: catalog, def: def, pools: make(map[string]*Pool)}
-	err := eachRow(r, name, []string{"pool", "tick", "capacity"}, true, func(f []string) error {
+	err := rows.File{Name: name, Columns: []string{"pool", "tick", "capacity"}, Exact: true}.Each(r, func(f []string) error {
 		return h.add(f[0], f[1], f[2])
 	})
 	if err != nil {
@@ -157,17 +157,17 @@ func readPools(r io.Reader, history string) (map[string]Pool, error) {
 	}
 	const file = "pools.csv"
 	columns := []string{"pool", "dataset", "region", "zone", "instance_type", "on_demand_usd_h", "spot_usd_h", "tick_seconds", "first_tick", "ticks"}
-	var rows []row
+	var found []row
 	matched := false
-	err := eachRow(r, file, columns, false, func(f []string) error {
-		if len(rows) == maxPools {
+	err := rows.File{Name: file, Columns: columns}.Each(r, func(f []string) error {
+		if len(found) == maxPools {
 			return fmt.Errorf("more than %d pools", maxPools)
 		}
 		p, err := parsePool(f)
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row{f[1], p})
+		found = append(found, row{f[1], p})
 		matched = matched || begins(history, f[1])
 		return nil
 	})
@@ -175,7 +175,7 @@ func readPools(r io.Reader, history string) (map[string]Pool, error) {
 		return nil, err
 	}
 	pools := make(map[string]Pool)
-	for _, row := range rows {
+	for _, row := range found {
 		if matched && !begins(history, row.dataset) {
 			continue
 		}
@@ -258,52 +258,4 @@ func splitName(name string) (zone, instanceType string, err error) {
 		return "", "", fmt.Errorf("pool %q is not zone/instance-type", name)
 	}
 	return zone, instanceType, nil
-}
-
-// eachRow calls fn with the wanted columns of every row, in the order wanted.
-// With exact, the file must have these columns and no others. The files are
-// plain: no quoting, so that a line is a row and errors can name it.
-func eachRow(r io.Reader, file string, want []string, exact bool, fn func(fields []string) error) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, maxLine), maxLine)
-	var index []int
-	columns, line := 0, 0
-	for lines.Scan() {
-		line++
-		if line-1 > maxRows {
-			return fmt.Errorf("%s:%d: more than %d rows", file, line, maxRows)
-		}
-		fields := strings.Split(strings.TrimSuffix(lines.Text(), "\r"), ",")
-		if line == 1 {
-			columns = len(fields)
-			for _, w := range want {
-				i := slices.Index(fields, w)
-				if i < 0 {
-					return fmt.Errorf("%s:1: column %q is missing", file, w)
-				}
-				index = append(index, i)
-			}
-			if exact && columns != len(want) {
-				return fmt.Errorf("%s:1: columns are not %s", file, strings.Join(want, ","))
-			}
-			continue
-		}
-		if len(fields) != columns {
-			return fmt.Errorf("%s:%d: %d fields, want %d", file, line, len(fields), columns)
-		}
-		row := make([]string, len(index))
-		for i, from := range index {
-			row[i] = fields[from]
-		}
-		if err := fn(row); err != nil {
-			return fmt.Errorf("%s:%d: %w", file, line, err)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s:%d: reading: %w", file, line+1, err)
-	}
-	if line == 0 {
-		return fmt.Errorf("%s:1: empty file", file)
-	}
-	return nil
 }
