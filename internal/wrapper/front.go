@@ -1,17 +1,60 @@
 package wrapper
 
 import (
+	"context"
 	"net"
 	"sync"
+	"time"
+
+	"github.com/evenkeel-dev/evenkeel/internal/wrapper/drainproxy"
+	"github.com/evenkeel-dev/evenkeel/lifecycle"
 )
+
+// clients serves the clients of the proxy, and takes leave of them when lifecycle
+// says so. The child is signalled only after that: a request that somebody has sent
+// and nobody has read yet still needs it.
+type clients struct {
+	front *front
+	proxy *drainproxy.Proxy
+}
+
+var _ lifecycle.Server = (*clients)(nil)
+
+// Serve begins when the child is ready.
+func (c *clients) Serve() error {
+	select {
+	case <-c.front.opened:
+		return c.proxy.Serve(c.front.clients(), c.front.handOver)
+	case <-c.front.done:
+		return nil
+	}
+}
+
+// farewell bounds the wait for connections on which nothing comes. Requests in
+// flight are counted, and have their own time.
+const farewell = 1500 * time.Millisecond
+
+func (c *clients) Shutdown(ctx context.Context) error {
+	_ = c.front.Close()
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	return c.proxy.Shutdown(ctx)
+}
+
+func (c *clients) Close() error {
+	err := c.front.Close()
+	c.proxy.Close()
+	return err
+}
 
 // front is the listener that lifecycle closes when it is time to accept no more
 // connections. Clients' own listener is opened later than it, when the child is
 // ready, and closed with it. What it accepts is what the proxy hands over: the
 // connections that speak HTTP/2.
 type front struct {
-	conns chan net.Conn
-	done  chan struct{}
+	conns  chan net.Conn
+	opened chan struct{} // closed by open
+	done   chan struct{} // closed by Close
 
 	mu     sync.Mutex
 	ln     net.Listener // for clients; nil before open
@@ -19,17 +62,25 @@ type front struct {
 }
 
 func newFront() *front {
-	return &front{conns: make(chan net.Conn), done: make(chan struct{})}
+	return &front{conns: make(chan net.Conn), opened: make(chan struct{}), done: make(chan struct{})}
 }
 
-// open makes ln the clients' listener. It belongs to the front from here on.
+// open makes ln the clients' listener. It belongs to the front from here on. It may
+// be called once.
 func (f *front) open(ln net.Listener) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ln = ln
+	close(f.opened)
 	if f.closed {
 		_ = ln.Close()
 	}
+}
+
+func (f *front) clients() net.Listener {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ln
 }
 
 // handOver gives a connection to whoever accepts.

@@ -193,12 +193,6 @@ func (w *wrapper) run(ctx context.Context) (int, error) {
 			return fmt.Errorf("listening for clients: %w", err)
 		}
 		front.open(ln)
-		background.Go(func() {
-			if err := w.proxy.Serve(ln, front.handOver); err != nil {
-				w.log.Error("serving clients", "err", err)
-				w.life.Drain()
-			}
-		})
 		return nil
 	})
 	w.life.OnSave(w.child.stop)
@@ -207,24 +201,9 @@ func (w *wrapper) run(ctx context.Context) (int, error) {
 	if c.ChildReady != "" {
 		background.Go(func() { w.watchReady(runCtx) })
 	}
-	if front != nil {
-		background.Go(func() {
-			select {
-			case <-runCtx.Done():
-			case <-w.life.Reached(lifecycle.Finish):
-				front.Close()
-				w.proxy.CloseIdle()
-			}
-		})
-	}
-
 	err = w.life.Run(ctx)
 	stop()
-	code := w.child.kill() // what has not ended by now
-	if front != nil {
-		front.Close()
-	}
-	return code, err
+	return w.child.kill(), err // what has not ended by now
 }
 
 // newFront connects proxy and lifecycle: every connection and request of the one
@@ -246,6 +225,7 @@ func (w *wrapper) newFront() *front {
 	})
 	srv.Handler = w.proxy.HTTP2()
 	w.life.HTTPListener(srv, f)
+	w.life.Serve(&clients{front: f, proxy: w.proxy})
 	return f
 }
 

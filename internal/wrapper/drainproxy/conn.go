@@ -40,6 +40,7 @@ type conn struct {
 
 	mu    sync.Mutex // guards what follows, and the closing of server by cut
 	busy  bool       // a request has begun to arrive and is not answered
+	used  bool       // there was a request
 	last  bool       // the request under way, or one that has arrived, is the last
 	isCut bool
 }
@@ -63,8 +64,10 @@ func newConn(p *Proxy, client net.Conn) *conn {
 // preface is how HTTP/2 begins.
 var preface = []byte("PRI * HTTP/2.0\r\n")
 
-// serve is the life of a client's connection, which it closes or hands over.
-func (c *conn) serve(handOver func(net.Conn)) {
+// serve is the life of a client's connection up to the moment at which no more
+// requests are taken from it. It reports whether the connection is still ours to
+// close.
+func (c *conn) serve(handOver func(net.Conn)) (ours bool) {
 	hook := c.p.cfg.ConnState
 	hook(c.client, http.StateNew)
 	defer c.cancel()
@@ -75,8 +78,11 @@ func (c *conn) serve(handOver func(net.Conn)) {
 		if first && c.isHTTP2() {
 			hook(c.client, http.StateClosed) // the http.Server that takes it counts it from here
 			handOver(&prefixed{c.client, bytes.Clone(c.fromClient.bytes())})
-			return
+			return false
 		}
+		c.mu.Lock()
+		c.used = true
+		c.mu.Unlock()
 		hook(c.client, http.StateActive)
 		if !c.serveOne() {
 			break
@@ -87,7 +93,7 @@ func (c *conn) serve(handOver func(net.Conn)) {
 	}
 	c.dropServer()
 	hook(c.client, http.StateClosed)
-	linger(c.client)
+	return true
 }
 
 // await waits for the first byte of a request.
@@ -126,8 +132,12 @@ func (c *conn) closeWhenIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = true
-	if !c.busy {
+	switch {
+	case c.busy:
+	case c.used:
 		_ = c.client.SetReadDeadline(longAgo) // wakes await
+	default:
+		_ = c.client.SetReadDeadline(time.Now().Add(c.p.cfg.FreshTime))
 	}
 }
 

@@ -52,6 +52,11 @@ type Config struct {
 	// refused connection is tried again for DialPatience, which defaults to 1 s.
 	Gone         func() bool
 	DialPatience time.Duration
+
+	// FreshTime is what a client has, once Shutdown has been called, to send its
+	// first request: a connection that has just been opened was opened for one.
+	// Defaults to 1 s.
+	FreshTime time.Duration
 }
 
 // Proxy serves any number of connections at a time.
@@ -60,10 +65,12 @@ type Proxy struct {
 	counted http.Handler
 	http2   http.Handler
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	closed bool
-	done   sync.WaitGroup
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	serving int           // of conns; the others only wait for their client to close
+	leaving chan struct{} // not nil: no more than one request for each connection; closed when serving is 0
+	closed  bool
+	done    sync.WaitGroup
 }
 
 // New returns a Proxy that serves nothing yet.
@@ -83,6 +90,9 @@ func New(c Config) *Proxy {
 	if c.DialPatience == 0 {
 		c.DialPatience = time.Second
 	}
+	if c.FreshTime == 0 {
+		c.FreshTime = time.Second
+	}
 	p := &Proxy{cfg: c, conns: make(map[*conn]struct{})}
 	p.counted = c.Count(http.HandlerFunc(exchangeHandler))
 	p.http2 = newHTTP2Handler(p)
@@ -95,8 +105,9 @@ func New(c Config) *Proxy {
 func (p *Proxy) HTTP2() http.Handler { return p.http2 }
 
 // Serve accepts connections until ln is closed, and returns nil then. It waits where
-// the machine has no room for another one. Connections that turn out to be HTTP/2 are given to handOver, with what was read of them
-// already to be read again. Serve does not wait for connections: Close does.
+// the machine has no room for another one. Connections that turn out to be HTTP/2
+// are given to handOver, with what was read of them already to be read again. Serve
+// does not wait for connections: Shutdown and Close do.
 func (p *Proxy) Serve(ln net.Listener, handOver func(net.Conn)) error {
 	for {
 		client, err := ln.Accept()
@@ -116,7 +127,11 @@ func (p *Proxy) Serve(ln net.Listener, handOver func(net.Conn)) error {
 		}
 		go func() {
 			defer p.done.Done()
-			c.serve(handOver)
+			ours := c.serve(handOver)
+			p.left()
+			if ours {
+				linger(c.client)
+			}
 			p.remove(c)
 		}()
 	}
@@ -140,8 +155,31 @@ func (p *Proxy) add(c *conn) bool {
 		return false
 	}
 	p.conns[c] = struct{}{}
+	p.serving++
 	p.done.Add(1)
+	if p.leaving != nil {
+		c.closeWhenIdle()
+	}
 	return true
+}
+
+// left is called when a connection takes no more requests.
+func (p *Proxy) left() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.serving--
+	p.checkLeft()
+}
+
+func (p *Proxy) checkLeft() {
+	if p.leaving == nil || p.serving > 0 {
+		return
+	}
+	select {
+	case <-p.leaving:
+	default:
+		close(p.leaving)
+	}
 }
 
 func (p *Proxy) remove(c *conn) {
@@ -150,27 +188,38 @@ func (p *Proxy) remove(c *conn) {
 	delete(p.conns, c)
 }
 
-// CloseIdle ends the connections that have no request, as soon as none waits to
-// be read on them.
-func (p *Proxy) CloseIdle() {
-	p.each(func(c *conn) { c.closeWhenIdle() })
+// Shutdown makes the request that is under way on a connection, or has arrived on
+// it, its last one, ends the connections that have none, and returns when no
+// connection takes requests any more, or ctx ends. What a client has sent by now
+// is served, although nobody has read it. The caller has closed the listener.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	if p.leaving == nil {
+		p.leaving = make(chan struct{})
+	}
+	leaving := p.leaving
+	p.checkLeft()
+	for c := range p.conns {
+		c.closeWhenIdle()
+	}
+	p.mu.Unlock()
+	select {
+	case <-leaving:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close cuts every connection and returns when all have ended.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
-	p.mu.Unlock()
-	p.each(func(c *conn) { c.cut() })
-	p.done.Wait()
-}
-
-func (p *Proxy) each(f func(*conn)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for c := range p.conns {
-		f(c)
+		c.cut()
 	}
+	p.mu.Unlock()
+	p.done.Wait()
 }
 
 // dial connects to the server. While the server has not ended, it may just be

@@ -53,6 +53,7 @@ func newStand(t *testing.T, target string) *stand {
 		},
 		EndStreams:   s.end,
 		DialPatience: time.Millisecond,
+		FreshTime:    time.Minute, // no test waits for it
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -274,7 +275,9 @@ func TestDraining(t *testing.T) {
 }
 
 // An idle connection ends at CloseIdle; a busy one after its answer.
-func TestCloseIdle(t *testing.T) {
+// What a client has sent before its connection is closed is answered, whether or
+// not anybody has read it; only then does Shutdown return, and the server may go.
+func TestShutdown(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s := newStand(t, server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
@@ -289,13 +292,60 @@ func TestCloseIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-arrived
-	s.proxy.CloseIdle()
+	fresh, freshReader := s.dial(t) // its first request is on its way
+	down := make(chan error, 1)
+	go func() { down <- s.proxy.Shutdown(t.Context()) }()
 	if _, err := idleReader.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("idle connection: %v, want the end", err)
+	}
+	if resp, _ := ask(t, fresh, freshReader, "GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("first request on a new connection: %s, last %v", resp.Status, resp.Close)
+	}
+	select {
+	case err := <-down:
+		t.Errorf("Shutdown returned %v with a request in flight", err)
+	default:
 	}
 	close(release)
 	if resp, _ := readAnswer(t, busyReader, "GET"); !resp.Close {
 		t.Error("the last answer does not say that it is the last")
+	}
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// No connection is lost between the decision to close it and a request that
+// arrives at that moment: each is answered, or its client is told before it sends.
+func TestShutdownUnderLoad(t *testing.T) {
+	for range 20 {
+		s := newStand(t, server(t, func(http.ResponseWriter, *http.Request) {}))
+		const clients = 20
+		var sent sync.WaitGroup
+		sent.Add(clients)
+		failed := make(chan error, clients)
+		for range clients {
+			c, r := s.dial(t)
+			ask(t, c, r, "GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			go func() {
+				_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+				sent.Done()
+				if err == nil {
+					_, err = http.ReadResponse(r, nil)
+				}
+				failed <- err
+			}()
+		}
+		sent.Wait() // in the kernel; some have been read by now, some not
+		if err := s.proxy.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.gone.Store(true) // whoever is served from here on gets 503
+		for range clients {
+			if err := <-failed; err != nil {
+				t.Errorf("a request that was sent before Shutdown: %v", err)
+			}
+		}
 	}
 }
 
