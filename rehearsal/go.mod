@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/evenkeel-dev/evenkeel/lifecycle v0.0.0
+	github.com/evenkeel-dev/evenkeel/lifecycle/grpc v0.0.0
 	go.etcd.io/etcd/server/v3 v3.7.0
 	k8s.io/kubernetes v1.37.2
 )
@@ -157,8 +158,8 @@ require (
 	golang.org/x/tools v0.49.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
-	google.golang.org/grpc v1.82.1 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
+	google.golang.org/grpc v1.82.1
+	google.golang.org/protobuf v1.36.12
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/go-jose/go-jose.v2 v2.6.3 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
@@ -203,6 +204,7 @@ require (
 replace (
 	github.com/evenkeel-dev/evenkeel => ../
 	github.com/evenkeel-dev/evenkeel/lifecycle => ../lifecycle
+	github.com/evenkeel-dev/evenkeel/lifecycle/grpc => ../lifecycle/grpc
 	k8s.io/api => k8s.io/api v0.37.2
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.37.2
 	k8s.io/apimachinery => k8s.io/apimachinery v0.37.2

@@ -47,6 +47,16 @@ func (c *clients) Close() error {
 	return err
 }
 
+// unseen stands for the child in the modes in which it serves its clients itself. It
+// tells lifecycle that something is served, so that it waits for balancers.
+type unseen chan struct{}
+
+var _ lifecycle.Server = unseen(nil)
+
+func (u unseen) Serve() error                   { <-u; return nil }
+func (u unseen) Shutdown(context.Context) error { return nil }
+func (u unseen) Close() error                   { close(u); return nil }
+
 // front is the listener that lifecycle closes when it is time to accept no more
 // connections. Clients' own listener is opened later than it, when the child is
 // ready, and closed with it. What it accepts is what the proxy hands over: the

@@ -168,6 +168,8 @@ func (w *wrapper) run(ctx context.Context) (int, error) {
 	if c.Mode == Proxy {
 		front = w.newFront()
 		defer w.proxy.Close()
+	} else {
+		w.life.Serve(make(unseen))
 	}
 
 	// lifecycle handles these while it runs. Before and after, they must not kill

@@ -30,6 +30,12 @@ func TestMain(m *testing.M) {
 	case os.Getenv(roleVariable) == "wrapper":
 		os.Unsetenv(roleVariable) // the child is not one
 		c := Config{Mode: Mode(os.Args[1]), Listen: "127.0.0.1:" + os.Getenv("PORT"), Floor: 100 * time.Millisecond, Command: os.Args[2:]}
+		if d, err := time.ParseDuration(os.Getenv(floorVariable)); err == nil {
+			c.Floor = d
+		}
+		if c.Mode == Ready {
+			c.Health, c.ChildPort = "127.0.0.1:"+os.Getenv("HEALTH_PORT"), childPort()
+		}
 		code, err := Run(context.Background(), c)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "wrapper:", err)
@@ -69,6 +75,9 @@ func service(args []string) {
 		}
 	}
 }
+
+// floorVariable is the shortest time for which traffic is still accepted.
+const floorVariable = "WRAPPER_TEST_FLOOR"
 
 // run is a wrapper that runs.
 type run struct {
@@ -240,6 +249,42 @@ func TestProxyEnding(t *testing.T) {
 	}
 	if alive(child) {
 		t.Error("the service lives on")
+	}
+}
+
+// childPort is that of a child in mode ready.
+func childPort() int {
+	port, _ := strconv.Atoi(os.Getenv("PORT"))
+	return port
+}
+
+// Without its proxy the wrapper still waits for balancers before it signals the
+// child: that is what mode ready is for, and it is all that mode signal does.
+func TestSignalIsDelayed(t *testing.T) {
+	health, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startWrapper(t, Ready, []string{floorVariable + "=2s", "HEALTH_PORT=" + strconv.Itoa(health)}, os.Args[0], "service")
+	readyz := func() int {
+		resp, err := http.Get("http://127.0.0.1:" + strconv.Itoa(health) + "/readyz")
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	eventually(t, "readyz is green", func() bool { return readyz() == http.StatusOK })
+	begun := time.Now()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.line(t, "got terminated")
+	if took := time.Since(begun); took < 1900*time.Millisecond {
+		t.Errorf("the child was signalled after %s", took)
+	}
+	if code := r.wait(t); code != 7 {
+		t.Errorf("code %d", code)
 	}
 }
 

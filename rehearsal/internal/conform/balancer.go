@@ -86,44 +86,44 @@ const processHeader = "X-Conform-Copy"
 // l7 is a balancer that chooses per request. It keeps connections to the copies,
 // and closes those that are idle when a copy leaves the table.
 type l7 struct {
-	table *table
-	proxy *httputil.ReverseProxy
+	table   *table
+	retries int // elsewhere, where a connection is refused
+	proxy   *httputil.ReverseProxy
 
 	mu         sync.Mutex
 	transports map[int]*http.Transport // by copy
 }
 
-func newL7(t *table) *l7 {
-	b := &l7{table: t, transports: make(map[int]*http.Transport)}
+func newL7(t *table, retries int) *l7 {
+	b := &l7{table: t, retries: retries, transports: make(map[int]*http.Transport)}
 	b.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			p := r.In.Context().Value(chosen{}).(*process)
-			r.SetURL(&url.URL{Scheme: "http", Host: p.addr})
+			r.SetURL(&url.URL{Scheme: "http", Host: "chosen later"})
 			r.Out.Host = r.In.Host
 			// http.Transport repeats a request of its own accord if its body can be
 			// sent again. An empty body that it cannot know to be empty prevents that.
 			if r.Out.Body == nil || r.Out.Body == http.NoBody {
 				r.Out.Body = onceBody{}
 			}
+			r.Out.Body = keptBody{r.Out.Body}
 		},
 		Transport:     roundTripper(b.roundTrip),
 		FlushInterval: -1,
 		ErrorLog:      log.New(io.Discard, "", 0), // the client sees the failure, and counts it
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			p := r.Context().Value(chosen{}).(*process)
-			w.Header().Set(processHeader, strconv.Itoa(p.id))
+			w.Header().Set(processHeader, strconv.Itoa(r.Context().Value(chosen{}).(*choice).p.id))
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			p := resp.Request.Context().Value(chosen{}).(*process)
-			resp.Header.Set(processHeader, strconv.Itoa(p.id))
+			resp.Header.Set(processHeader, strconv.Itoa(resp.Request.Context().Value(chosen{}).(*choice).p.id))
 			return nil
 		},
 	}
 	return b
 }
 
-// chosen is the context key of the copy to which a request goes.
+// choice is the copy to which a request goes, and chosen its key in the context.
+type choice struct{ p *process }
 type chosen struct{}
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -142,19 +142,39 @@ func (b *l7) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), chosen{}, p)))
+	b.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), chosen{}, &choice{p})))
 }
 
+// keptBody is not closed when a connection is refused: another copy may get it.
+type keptBody struct{ io.Reader }
+
+func (keptBody) Close() error { return nil }
+
 func (b *l7) roundTrip(r *http.Request) (*http.Response, error) {
-	p := r.Context().Value(chosen{}).(*process)
+	to := r.Context().Value(chosen{}).(*choice)
+	for attempt := 0; ; attempt++ {
+		r.URL.Host = to.p.addr
+		resp, err := b.transport(to.p).RoundTrip(r)
+		if op := (*net.OpError)(nil); attempt >= b.retries || !errors.As(err, &op) || op.Op != "dial" {
+			return resp, err
+		}
+		p, none := b.table.pick()
+		if none != nil {
+			return nil, err
+		}
+		to.p = p
+	}
+}
+
+func (b *l7) transport(p *process) *http.Transport {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	t := b.transports[p.id]
 	if t == nil {
 		t = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true}
 		b.transports[p.id] = t
 	}
-	b.mu.Unlock()
-	return t.RoundTrip(r)
+	return t
 }
 
 // left closes what is idle towards a copy that is no endpoint any more.

@@ -50,8 +50,11 @@ const examples = `  # A service, as it is
   # For a release, in CI
   evenkeel-rehearse conform --terminations 30 --requests 100000 --rate 400 --lag 1s,5s -o junit -- ./my-service
 
-  # What each way to end costs, on this machine
-  evenkeel-rehearse conform --compare`
+  # What each way to end costs, on this machine: about an hour and a half
+  evenkeel-rehearse conform --matrix matrix.jsonl
+
+  # The same in three minutes, with one termination and few requests for each cell
+  evenkeel-rehearse conform --matrix quick.jsonl --terminations 1 --requests 200`
 
 // CommandConfig is what NewCommand needs of its surroundings.
 type CommandConfig struct {
@@ -66,12 +69,14 @@ type CommandConfig struct {
 // flags is the command line.
 type flags struct {
 	Config
-	level   string
-	rates   []string
-	output  string
-	compare bool
-	wrapper string
-	verbose bool
+	level    string
+	rates    []string
+	output   string
+	matrix   string
+	parts    []string
+	capacity float64
+	wrapper  string
+	verbose  bool
 }
 
 // NewCommand returns the command conform.
@@ -83,14 +88,23 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 		Long:    help,
 		Example: examples,
 		Args:    cobra.ArbitraryArgs,
-		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cc, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.matrix != "" {
+				for flag, set := range map[string]func(){"terminations": func() { f.Terminations = 30 }, "requests": func() { f.Requests = 100_000 }} {
+					if !cmd.Flags().Changed(flag) {
+						set()
+					}
+				}
+			}
+			return f.run(cmd.Context(), cc, args)
+		},
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.level, "level", "C3", "level to reach, C0 to C5")
 	fs.IntVar(&f.Copies, "copies", 3, "copies that run at a time")
-	fs.IntVar(&f.Terminations, "terminations", 6, "terminations in each stage")
-	fs.IntVar(&f.Requests, "requests", 2000, "requests in each stage, at least")
+	fs.IntVar(&f.Terminations, "terminations", 6, "terminations in each stage; with --matrix 30")
+	fs.IntVar(&f.Requests, "requests", 2000, "requests in each stage, at least; with --matrix 100000")
 	fs.StringSliceVar(&f.rates, "rate", []string{"200"}, "requests a second; each a stage")
 	fs.DurationSliceVar(&f.Lags, "lag", []time.Duration{time.Second}, "how long the balancer goes on sending to a copy that ends; each a stage")
 	fs.DurationVar(&f.Grace, "grace", 30*time.Second, "from SIGTERM to SIGKILL")
@@ -101,14 +115,18 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.StringVar(&f.Body, "body", `{"id":"{id}"}`, "body of POST requests, with {id} replaced")
 	fs.BoolVar(&f.H2C, "h2c", false, "test over HTTP/2 without TLS, too")
 	fs.BoolVar(&f.Replay, "replay", false, "over HTTP/2, let clients repeat what a GOAWAY says was not processed")
-	fs.BoolVar(&f.GRPC, "grpc", false, "test grpc.health.v1.Health, too: Check as requests, Watch as streams")
+	fs.BoolVar(&f.GRPC, "grpc", false, "test gRPC, too")
+	fs.StringVar(&f.Call, "grpc-call", "", "method of gRPC calls, with an empty message; default: /grpc.health.v1.Health/Check")
+	fs.StringVar(&f.Watch, "grpc-watch", "", "method of gRPC streams, with an empty message; default: /grpc.health.v1.Health/Watch")
 	fs.StringVar(&f.SSE, "sse", "", "path of an event stream, for C4")
 	fs.StringVar(&f.WebSocket, "websocket", "", "path of a WebSocket, for C4")
 	fs.IntVar(&f.Streams, "streams", 10, "streams of each kind")
 	fs.Uint64Var(&f.Seed, "seed", 1, "seed of everything random")
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
-	fs.BoolVar(&f.compare, "compare", false, "compare the ways to end with a built-in service, instead of a command")
-	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --compare; default: beside this program, or in PATH")
+	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
+	fs.StringSliceVar(&f.parts, "parts", nil, "parts of the matrix; default: all ("+strings.Join(partNames(), ", ")+")")
+	fs.Float64Var(&f.capacity, "capacity", 2000, "requests a second that the cells of the matrix that run at a time may send together")
+	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --matrix; default: beside this program, or in PATH")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "show the standard error of the copies")
 	for flag, values := range map[string][]string{"level": {"C0", "C1", "C2", "C3", "C4", "C5"}, "output": outputs} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
@@ -137,9 +155,9 @@ func (f *flags) check(args []string) error {
 	switch {
 	case !slices.Contains(outputs, f.output):
 		return fmt.Errorf("--output: %q is not one of %s", f.output, strings.Join(outputs, ", "))
-	case f.compare && len(args) > 0:
-		return errors.New("--compare brings its own service: leave the command away")
-	case !f.compare && len(args) == 0:
+	case f.matrix != "" && len(args) > 0:
+		return errors.New("--matrix brings its own service: leave the command away")
+	case f.matrix == "" && len(args) == 0:
 		return errors.New("no command: put it after --, as in 'conform -- ./my-service'")
 	case f.Copies < 2:
 		return errors.New("--copies: at least 2 are needed, so that one is left when another ends")
@@ -147,6 +165,11 @@ func (f *flags) check(args []string) error {
 		return errors.New("--terminations, --requests and --streams must be positive")
 	case f.Grace < time.Second:
 		return errors.New("--grace: less than a second is no grace period")
+	}
+	for _, name := range f.parts {
+		if !slices.Contains(partNames(), name) {
+			return fmt.Errorf("--parts: %q is not one of %s", name, strings.Join(partNames(), ", "))
+		}
 	}
 	for _, lag := range f.Lags {
 		if lag < 0 {
@@ -164,12 +187,12 @@ func (f *flags) run(ctx context.Context, cc CommandConfig, args []string) error 
 	if f.verbose {
 		f.Log = cc.Err
 	}
+	if f.matrix != "" {
+		return f.runMatrix(ctx, cc)
+	}
 	show := newProgress(cc.Err)
 	defer show.done()
 	f.Progress = show.update
-	if f.compare {
-		return f.runCompare(ctx, cc, show)
-	}
 	r, err := Run(ctx, f.Config)
 	show.done()
 	if err != nil {
@@ -184,11 +207,49 @@ func (f *flags) run(ctx context.Context, cc CommandConfig, args []string) error 
 	return nil
 }
 
+// runMatrix runs the matrix and prints it.
+func (f *flags) runMatrix(ctx context.Context, cc CommandConfig) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	m := matrixConfig{
+		terminations: f.Terminations, requests: f.Requests, capacity: f.capacity,
+		self: []string{self, "conform", "sample"}, seed: f.Seed, results: f.matrix, log: cc.Err,
+	}
+	for _, p := range parts() {
+		if len(f.parts) == 0 || slices.Contains(f.parts, p.name) {
+			m.parts = append(m.parts, p)
+		}
+	}
+	if m.wrapper, err = findWrapper(f.wrapper); err != nil {
+		fmt.Fprintf(cc.Err, "The wrapper is left out: %v\n", err)
+	}
+	results, err := runMatrix(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := writeMatrix(cc.Out, m, results); err != nil {
+		return err
+	}
+	if wrong := m.verdict(results); len(wrong) > 0 {
+		fmt.Fprintf(cc.Out, "\nFAIL:\n%s\n", strings.Join(wrong, "\n"))
+		return cc.Failed
+	}
+	return nil
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 // progress shows how far a run is: on a terminal one line that is written over,
 // elsewhere a line every five seconds.
 type progress struct {
-	p    *report.Progress
-	name string // of what is compared
+	p *report.Progress
 }
 
 func newProgress(w io.Writer) *progress { return &progress{p: report.NewProgress(w)} }
@@ -199,7 +260,6 @@ func (p *progress) update(s Progress) {
 		rate = float64(s.Sent) / s.Elapsed.Seconds()
 	}
 	p.p.Update(report.Status{
-		Handler:           p.name,
 		Phase:             fmt.Sprintf("stage %d of %d (%s), %d of %d terminated", s.Index, s.Stages, s.Stage, s.Terminated, s.Terminations),
 		RequestsPerSecond: rate, Sent: int(s.Sent), Failed: int(s.Failed),
 		Elapsed: s.Elapsed, Total: s.Total,
@@ -208,11 +268,11 @@ func (p *progress) update(s Progress) {
 
 func (p *progress) done() { p.p.Done() }
 
-// newSampleCommand returns the service that --compare terminates.
+// newSampleCommand returns the service that --matrix terminates.
 func newSampleCommand() *cobra.Command {
 	var c sample.Config
 	cmd := &cobra.Command{
-		Use: "sample", Short: "The service that --compare terminates", Hidden: true, Args: cobra.NoArgs,
+		Use: "sample", Short: "The service that --matrix terminates", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Addr = "127.0.0.1:" + os.Getenv("PORT")
 			if port := os.Getenv("HEALTH_PORT"); port != "" { // not behind the wrapper
@@ -221,7 +281,9 @@ func newSampleCommand() *cobra.Command {
 			return sample.Run(c)
 		},
 	}
-	cmd.Flags().StringVar((*string)(&c.End), "end", string(sample.Exit), "exit, shutdown, sleep or library")
-	cmd.Flags().DurationVar(&c.Sleep, "sleep", 3*time.Second, "of --end sleep")
+	cmd.Flags().StringVar((*string)(&c.End), "end", string(sample.Exit), "what it does at SIGTERM")
+	cmd.Flags().DurationVar(&c.Sleep, "sleep", 3*time.Second, "of --end sleep, close and off")
+	cmd.Flags().Float64Var(&c.Slow, "slow", 0, "share of requests that take 2 s")
+	cmd.Flags().BoolVar(&c.GRPC, "grpc", false, "serve grpc-go, and nothing else")
 	return cmd
 }

@@ -90,10 +90,14 @@ type Config struct {
 
 	H2C       bool   // also over HTTP/2 without TLS, on layer 4
 	Replay    bool   // bodies over HTTP/2 can be sent again by the client, as those of most clients
-	GRPC      bool   // also grpc.health.v1.Health, Check as requests and Watch as streams
+	GRPC      bool   // also gRPC, on layer 4
+	Call      string // method of gRPC calls, which take an empty message. Defaults to Check of grpc.health.v1.Health
+	Watch     string // method of gRPC streams, which take one and have no end. Defaults to its Watch
 	SSE       string // path of an event stream, for C4
 	WebSocket string // path of a WebSocket, for C4
 	Streams   int    // of each kind. Defaults to 10
+
+	retries int // of the balancer of layer 7, elsewhere, where a connection is refused; for the matrix
 
 	Seed     uint64
 	Progress func(Progress) // called from time to time. Defaults to nothing
@@ -143,6 +147,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SlowShare == 0 {
 		c.SlowShare = 0.05
+	}
+	if c.Call == "" {
+		c.Call = "/grpc.health.v1.Health/Check"
+	}
+	if c.Watch == "" {
+		c.Watch = "/grpc.health.v1.Health/Watch"
 	}
 	if c.Progress == nil {
 		c.Progress = func(Progress) {}

@@ -175,7 +175,8 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--grace", "1ms", "--", "x"}, "--grace"},
 		{[]string{"--lag", "-1s", "--", "x"}, "--lag"},
 		{[]string{"-o", "yaml", "--", "x"}, "table, json, junit"},
-		{[]string{"--compare", "--", "x"}, "leave the command away"},
+		{[]string{"--matrix", "results", "--", "x"}, "leave the command away"},
+		{[]string{"--matrix", "results", "--parts", "http9"}, "http1"},
 	} {
 		var out, talk bytes.Buffer
 		cmd := NewCommand(CommandConfig{Out: &out, Err: &talk, Failed: failed, Usage: func(err error) error { return fmt.Errorf("%w: %w", usage, err) }})

@@ -20,14 +20,14 @@ type http2Client struct {
 	transports []*http.Transport
 	next       atomic.Int64
 	replay     bool
-	grpc       bool
+	call       string // gRPC method; empty for plain HTTP/2
 }
 
 // http2Clients is how many there are.
 const http2Clients = 12
 
-func newHTTP2Client(t *table, replay, grpc bool) *http2Client {
-	c := &http2Client{replay: replay, grpc: grpc}
+func newHTTP2Client(t *table, replay bool, call string) *http2Client {
+	c := &http2Client{replay: replay, call: call}
 	for range http2Clients {
 		c.transports = append(c.transports, newHTTP2Transport(t))
 	}
@@ -50,13 +50,8 @@ func newHTTP2Transport(t *table) *http.Transport {
 	}
 }
 
-// healthCheck is the request of a gRPC health check: an empty message.
-var healthCheck = []byte{0, 0, 0, 0, 0}
-
-const (
-	grpcCheck = "/grpc.health.v1.Health/Check"
-	grpcWatch = "/grpc.health.v1.Health/Watch"
-)
+// emptyMessage is one of gRPC.
+var emptyMessage = []byte{0, 0, 0, 0, 0}
 
 func (c *http2Client) do(ctx context.Context, r request) (answer, error) {
 	a := answer{process: nowhere}
@@ -68,8 +63,8 @@ func (c *http2Client) do(ctx context.Context, r request) (answer, error) {
 	var body io.Reader
 	method, path := methodOf(r.kind), r.path
 	switch {
-	case c.grpc:
-		method, path, body = http.MethodPost, grpcCheck, bytes.NewReader(healthCheck)
+	case c.call != "":
+		method, path, body = http.MethodPost, c.call, bytes.NewReader(emptyMessage)
 	case r.kind == slowPost:
 		body = newSlowBody(ctx, r)
 	case r.kind == post && c.replay:
@@ -82,7 +77,7 @@ func (c *http2Client) do(ctx context.Context, r request) (answer, error) {
 		return a, err
 	}
 	req.Header.Set("X-Request-Id", r.id)
-	if c.grpc {
+	if c.call != "" {
 		req.Header.Set("Content-Type", "application/grpc")
 		req.Header.Set("Te", "trailers")
 	}
@@ -99,7 +94,7 @@ func (c *http2Client) do(ctx context.Context, r request) (answer, error) {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return a, err
 	}
-	if c.grpc {
+	if c.call != "" {
 		return a, grpcError(resp)
 	}
 	return a, nil

@@ -47,11 +47,11 @@ type process struct {
 
 // startProcess starts a copy on ports of its own.
 func startProcess(s *spawner, c Config, id int) (*process, error) {
-	port, err := s.freePort()
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	health, err := s.freePort()
+	health, err := freePort()
 	if err != nil {
 		return nil, err
 	}
@@ -191,11 +191,10 @@ func (p *process) code() int {
 type spawner struct {
 	work chan func()
 	done chan struct{}
-	port int // given out last
 }
 
 func newSpawner() *spawner {
-	s := &spawner{work: make(chan func()), done: make(chan struct{}), port: firstPort + rand.IntN(lastPort-firstPort)}
+	s := &spawner{work: make(chan func()), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		runtime.LockOSThread()
@@ -221,16 +220,28 @@ func (s *spawner) close() {
 // cannot be taken by one of the load's between the choice and the copy's listen.
 const firstPort, lastPort = 20000, 32000
 
+// ports is process-wide, so that runs that go on at the same time do not choose the
+// same one between the choice and the copy's listen.
+var ports struct {
+	mu   sync.Mutex
+	last int // given out
+}
+
 // freePort returns a port on which nobody listens. It goes round, so that no copy
 // gets the port of one that has only just ended.
-func (s *spawner) freePort() (int, error) {
+func freePort() (int, error) {
+	ports.mu.Lock()
+	defer ports.mu.Unlock()
+	if ports.last == 0 {
+		ports.last = firstPort + rand.IntN(lastPort-firstPort)
+	}
 	for range lastPort - firstPort {
-		if s.port++; s.port > lastPort {
-			s.port = firstPort
+		if ports.last++; ports.last > lastPort {
+			ports.last = firstPort
 		}
-		ln, err := net.Listen("tcp", ":"+strconv.Itoa(s.port))
+		ln, err := net.Listen("tcp", ":"+strconv.Itoa(ports.last))
 		if err == nil {
-			return s.port, ln.Close()
+			return ports.last, ln.Close()
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return 0, fmt.Errorf("looking for a free port: %w", err)

@@ -110,7 +110,7 @@ func (s *stage) killAll() {
 func (s *stage) client() (cl client, closeAll func(), err error) {
 	switch {
 	case s.sc.balancer == L7:
-		s.l7 = newL7(s.table)
+		s.l7 = newL7(s.table, s.cfg.retries)
 		addr, closeBalancer, err := s.l7.listen()
 		if err != nil {
 			return nil, nil, err
@@ -119,8 +119,10 @@ func (s *stage) client() (cl client, closeAll func(), err error) {
 		return cl, func() { cl.close(); closeBalancer() }, nil
 	case s.sc.protocol == http1:
 		cl = &http1Client{max: s.cfg.Clients, dial: s.table.dial}
+	case s.sc.protocol == grpc:
+		cl = newHTTP2Client(s.table, s.cfg.Replay, s.cfg.Call)
 	default:
-		cl = newHTTP2Client(s.table, s.cfg.Replay, s.sc.protocol == grpc)
+		cl = newHTTP2Client(s.table, s.cfg.Replay, "")
 	}
 	return cl, cl.close, nil
 }
@@ -130,7 +132,7 @@ func (s *stage) tryOut(ctx context.Context, cl client) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	for _, k := range []kind{get, post} {
-		if k == post && s.cfg.Post == "" {
+		if k == post && (s.cfg.Post == "" || s.sc.protocol == grpc) {
 			break
 		}
 		r := s.request(-1-int(k), k, nil)
@@ -159,7 +161,7 @@ func (s *stage) follow(ctx context.Context, wg *sync.WaitGroup) {
 		}
 	}
 	if s.sc.protocol == grpc {
-		open("gRPC", func() func(context.Context, *streamStats) error { return grpcStream(s.table) })
+		open("gRPC", func() func(context.Context, *streamStats) error { return grpcStream(s.table, s.cfg.Watch) })
 		return
 	}
 	if s.cfg.SSE != "" {

@@ -204,12 +204,12 @@ func readFrame(r *bufio.Reader) (opcode byte, payload []byte, err error) {
 	return head[0] & 0x0f, payload, err
 }
 
-// grpcStream keeps a health watch open. It has to end with status OK.
-func grpcStream(t *table) func(context.Context, *streamStats) error {
+// grpcStream keeps a stream of answers open. It has to end with status OK.
+func grpcStream(t *table, method string) func(context.Context, *streamStats) error {
 	transport := newHTTP2Transport(t)
 	was := false
 	return func(ctx context.Context, s *streamStats) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://conform"+grpcWatch, bytes.NewReader(healthCheck))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://conform"+method, bytes.NewReader(emptyMessage))
 		if err != nil {
 			return err
 		}

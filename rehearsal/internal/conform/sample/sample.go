@@ -2,6 +2,8 @@
 // conformance test: it shows what each way costs. It takes orders, answers quotes,
 // and has an event stream, a WebSocket and gRPC health checks.
 //
+// With Config.GRPC it is a server of grpc-go instead.
+//
 // It answers as the clock and its own randomness say, and keeps nothing.
 package sample
 
@@ -34,21 +36,43 @@ const (
 	Exit     End = "exit"     // at once
 	Shutdown End = "shutdown" // http.Server.Shutdown
 	Sleep    End = "sleep"    // readiness off, a fixed sleep, Shutdown
+	Close    End = "close"    // the same, and meanwhile every answer says Connection: close
+	Off      End = "off"      // the same as Sleep, with keep-alives switched off for the last half second
 	Library  End = "library"  // package lifecycle
+
+	// Of grpc-go only.
+	Stop        End = "stop"         // Server.Stop
+	Graceful    End = "graceful"     // Server.GracefulStop
+	GracefulFor End = "graceful-for" // GracefulStop, and Stop when it has taken stopAfter
 )
+
+// stopAfter is what GracefulStop gets where it is not left to itself.
+const stopAfter = 5 * time.Second
 
 // Config says where to listen and how to end.
 type Config struct {
 	Addr   string
 	Health string // of readiness; may be empty
 	End    End
-	Sleep  time.Duration // of End Sleep
+	Sleep  time.Duration // of End Sleep, Close and Off
+	Slow   float64       // share of requests that take 2 s
+	GRPC   bool          // serve grpc-go, and nothing else
 }
 
 // Run serves until SIGTERM, and returns when it has ended as Config.End says.
 func Run(c Config) error {
-	s := &service{out: bufio.NewWriter(os.Stdout)}
-	srv := &http.Server{Addr: c.Addr, Handler: s.handler()}
+	if c.GRPC {
+		return runGRPC(c)
+	}
+	s := &service{out: bufio.NewWriter(os.Stdout), slow: c.Slow}
+	var closing atomic.Bool // answers ask clients to leave
+	handler := s.handler()
+	srv := &http.Server{Addr: c.Addr, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if closing.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -83,9 +107,14 @@ func Run(c Config) error {
 		return nil
 	case Shutdown:
 		return srv.Shutdown(context.Background())
-	case Sleep:
+	case Sleep, Close, Off:
 		unready.Store(true)
+		closing.Store(c.End == Close)
 		time.Sleep(c.Sleep)
+		if c.End == Off {
+			srv.SetKeepAlivesEnabled(false)
+			time.Sleep(500 * time.Millisecond)
+		}
 		return srv.Shutdown(context.Background())
 	}
 	return fmt.Errorf("%q is not a way to end", c.End)
@@ -93,6 +122,7 @@ func Run(c Config) error {
 
 type service struct {
 	life *lifecycle.Lifecycle // nil without the library
+	slow float64              // share of requests that take 2 s
 
 	mu  sync.Mutex // guards out
 	out *bufio.Writer
@@ -101,7 +131,7 @@ type service struct {
 func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		work()
+		work(s.slow)
 		_, _ = io.WriteString(w, `{"price":42}`)
 	})
 	mux.HandleFunc("POST /orders", s.order)
@@ -112,8 +142,15 @@ func (s *service) handler() http.Handler {
 	return mux
 }
 
-// work takes as long as a request to a database: 5 to 50 ms.
-func work() { time.Sleep(time.Duration(5+rand.IntN(46)) * time.Millisecond) }
+// work takes as long as a request to a database: 5 to 50 ms, or, if it is one of
+// the slow ones, 2 s.
+func work(slow float64) {
+	d := time.Duration(5+rand.IntN(46)) * time.Millisecond
+	if rand.Float64() < slow {
+		d = 2 * time.Second
+	}
+	time.Sleep(d)
+}
 
 func (s *service) order(w http.ResponseWriter, r *http.Request) {
 	var o struct {
@@ -123,7 +160,7 @@ func (s *service) order(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	work()
+	work(s.slow)
 	// Recorded before it is answered: an answer is a promise.
 	s.mu.Lock()
 	fmt.Fprintf(s.out, "{\"ledger\":\"order\",\"id\":%q}\n", o.ID)
@@ -221,7 +258,7 @@ var serving = []byte{0, 0, 0, 0, 2, 0x08, 0x01}
 
 func (s *service) check(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	work()
+	work(s.slow)
 	grpcHeaders(w)
 	_, _ = w.Write(serving)
 	w.Header().Set("Grpc-Status", "0")
