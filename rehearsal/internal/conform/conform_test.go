@@ -18,11 +18,9 @@ import (
 // TestMain makes the test binary the sample service when it is called as one.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "sample" {
-		err := sample.Run(sample.Config{
-			Addr: "127.0.0.1:" + os.Getenv("PORT"), End: sample.End(os.Args[2]), Sleep: time.Second,
-		})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
+		cmd := newSampleCommand()
+		cmd.SetArgs(os.Args[2:])
+		if err := cmd.Execute(); err != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -42,7 +40,9 @@ func short(command ...string) Config {
 	}
 }
 
-func sampleCommand(end sample.End) []string { return []string{os.Args[0], "sample", string(end)} }
+func sampleCommand(end sample.End) []string {
+	return []string{os.Args[0], "sample", "--end", string(end), "--sleep", "1s"}
+}
 
 func run(t *testing.T, c Config) *Report {
 	t.Helper()
@@ -134,7 +134,7 @@ func TestCannotBeTested(t *testing.T) {
 // children of their own.
 func TestInterrupted(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
-	script := fmt.Sprintf(`echo $$ >>%s; setsid sleep 300 & echo $! >>%s; exec %s sample exit`, pids, pids, os.Args[0])
+	script := fmt.Sprintf(`echo $$ >>%s; setsid sleep 300 & echo $! >>%s; exec %s sample --end exit`, pids, pids, os.Args[0])
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := short("sh", "-c", script)
@@ -188,6 +188,20 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// build compiles a program of this repository.
+func build(t *testing.T, dir, name, pkg string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, name)
+	if text, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", pkg, err, text)
+	}
+	return path
+}
+
+func buildWrapper(t *testing.T, dir string) string {
+	return build(t, dir, "evenkeel-run", "github.com/evenkeel-dev/evenkeel/cmd/evenkeel-run")
+}
+
 // The services of examples/conform reach the levels that their guide says.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
@@ -198,15 +212,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := t.TempDir()
-	build := func(t *testing.T, out, pkg string) string {
-		t.Helper()
-		path := filepath.Join(bin, out)
-		if text, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", pkg, err, text)
-		}
-		return path
-	}
-	wrapper := build(t, "evenkeel-run", "github.com/evenkeel-dev/evenkeel/cmd/evenkeel-run")
+	wrapper := buildWrapper(t, bin)
 	need := func(t *testing.T, program string) string {
 		t.Helper()
 		path, err := exec.LookPath(program)
@@ -237,12 +243,18 @@ func TestExamples(t *testing.T) {
 	}
 
 	t.Run("go with the library", func(t *testing.T) {
-		c := short(build(t, "go", "github.com/evenkeel-dev/evenkeel/examples/conform/go"))
+		c := short(build(t, bin, "go", "github.com/evenkeel-dev/evenkeel/examples/conform/go"))
 		c.Level, c.SSE = C5, "/events"
 		check(t, c)
 	})
 	t.Run("python behind the wrapper", func(t *testing.T) {
 		check(t, short(wrapped("--", need(t, "python3"), filepath.Join(dir, "python", "server.py"))...))
+	})
+	t.Run("python by itself", func(t *testing.T) { // for the contrast
+		t.Parallel()
+		if r := run(t, short(need(t, "python3"), filepath.Join(dir, "python", "server.py"))); level(r, C2).Pass || level(r, C3).Pass {
+			t.Error("it loses nothing: the test is blind")
+		}
 	})
 	t.Run("rust by itself", func(t *testing.T) { check(t, short(rust(t))) })
 	t.Run("rust behind the wrapper", func(t *testing.T) { check(t, short(wrapped("--", rust(t), "--naive")...)) })
