@@ -14,18 +14,27 @@ import (
 // variables, shared files, web identity or instance role that every SDK program
 // uses, AWS_ENDPOINT_URL included. An empty region means the environment's.
 func NewClient(ctx context.Context, region string) (*sqs.Client, error) {
+	c, err := load(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	return sqs.NewFromConfig(c), nil
+}
+
+// load reads the environment.
+func load(ctx context.Context, region string) (aws.Config, error) {
 	var options []func(*config.LoadOptions) error
 	if region != "" {
 		options = append(options, config.WithRegion(region))
 	}
 	c, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+		return aws.Config{}, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
 	if c.Region == "" {
-		return nil, fmt.Errorf("loading the AWS configuration: no region is set")
+		return aws.Config{}, fmt.Errorf("loading the AWS configuration: no region is set")
 	}
-	return sqs.NewFromConfig(c), nil
+	return c, nil
 }
 
 // QueueURL returns the URL of a queue given by name, asking SQS, or by URL, as

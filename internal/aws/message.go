@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -69,18 +70,28 @@ func (s *SQS) store(ctx context.Context, notices []interruption.Notice, emit Emi
 	}
 }
 
-// emitAll stops at the first error. Emitting the earlier notices again is
-// harmless.
+// emitAll emits the notices of one message side by side, and returns nil only
+// when all of them are durable. One that is not ours holds up none that is: each
+// is emitted, and then the message is left to the other's owner. Trouble counts
+// for more than that, since it passes. Emitting a notice again is harmless.
 func emitAll(ctx context.Context, notices []interruption.Notice, emit Emit) error {
-	for _, n := range notices {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := emit(ctx, n); err != nil {
+	errs := make([]error, len(notices))
+	var all sync.WaitGroup
+	for i, n := range notices[1:] {
+		all.Go(func() { errs[i+1] = emit(ctx, n) })
+	}
+	errs[0] = emit(ctx, notices[0])
+	all.Wait()
+	var foreign error
+	for _, err := range errs {
+		switch {
+		case errors.Is(err, interruption.ErrNotOurs):
+			foreign = err
+		case err != nil:
 			return err
 		}
 	}
-	return nil
+	return foreign
 }
 
 // park leaves a malformed message to the redrive policy, coming back ever later.

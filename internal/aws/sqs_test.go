@@ -335,11 +335,65 @@ func TestMalformedIsParkedAndLoggedOnce(t *testing.T) {
 func TestIgnoredIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, SQSConfig{}, nil)
-		r.send(`{"source":"aws.health","detail-type":"AWS Health Event","detail":{}}`)
+		r.send(`{"source":"aws.ec2","detail-type":"EC2 Fleet Instance Change","detail":{}}`)
 		r.pass(0)
 		r.expect(map[Outcome]int{Ignored: 1})
 		if r.left() != 0 || len(r.notices()) != 0 {
 			t.Errorf("%d left, %d emitted", r.left(), len(r.notices()))
+		}
+	})
+}
+
+// maintenance is an AWS Health event about the instances i-<n>.
+func maintenance(instances ...int) string {
+	entities := make([]string, len(instances))
+	for i, n := range instances {
+		entities[i] = fmt.Sprintf(`{"entityValue":"i-%d"}`, n)
+	}
+	return fmt.Sprintf(`{"version":"0","id":"event","detail-type":"AWS Health Event","source":"aws.health","time":%q,`+
+		`"detail":{"service":"EC2","eventTypeCode":"AWS_EC2_INSTANCE_STOP_SCHEDULED","eventTypeCategory":"scheduledChange",`+
+		`"startTime":%q,"affectedEntities":[%s]}}`, time.Now().UTC().Format(time.RFC3339),
+		time.Now().UTC().Add(time.Hour).Format(time.RFC1123), strings.Join(entities, ","))
+}
+
+func TestMessageWithSeveralNoticesIsDeletedWhenAllAreDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		durable := make(chan struct{})
+		r := start(t, SQSConfig{}, func(_ context.Context, n interruption.Notice) error {
+			if n.Instance == "i-2" {
+				<-durable
+			}
+			return nil
+		})
+		r.send(maintenance(1, 2, 3))
+		r.pass(time.Second)
+		r.expectHistory()
+		if n := len(r.notices()); n != 3 {
+			t.Errorf("%d notices emitted, want 3: one that waits must not hold up the others", n)
+		}
+		close(durable)
+		r.pass(0)
+		r.expectHistory("1s delete m1")
+		r.expect(map[Outcome]int{Acknowledged: 1})
+	})
+}
+
+// TestMessageForTwoClusters: what is ours is stored, whatever comes before it in
+// the message, and the rest is left to its owner.
+func TestMessageForTwoClusters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, SQSConfig{}, func(_ context.Context, n interruption.Notice) error {
+			if n.Instance == "i-1" {
+				return interruption.ErrNotOurs
+			}
+			return nil
+		})
+		r.send(maintenance(1, 2))
+		r.pass(time.Second)
+		r.expectHistory("0s hide m1 5s")
+		r.expect(map[Outcome]int{NotOurs: 1})
+		if n := len(r.notices()); n != 2 {
+			t.Errorf("%d notices emitted, want 2", n)
 		}
 	})
 }

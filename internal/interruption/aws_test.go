@@ -13,6 +13,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// lead is that of EC2.
+const lead = 2 * time.Minute
+
 // seen is half a second after the time of the events in testdata.
 var seen = time.Date(2026, 3, 1, 10, 15, 30, 500_000_000, time.UTC)
 
@@ -29,7 +32,7 @@ func TestDecodeAWS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := answer(DecodeAWS(payload, 120*time.Second, seen))
+			got := answer(DecodeAWS(payload, lead, seen))
 			golden := strings.TrimSuffix(file, ".json") + ".golden"
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -88,7 +91,7 @@ func TestDecodeAWSBoundsItsErrors(t *testing.T) {
 		"long state": `{"source":"aws.ec2","detail-type":"EC2 Instance State-change Notification","time":"2026-03-01T10:15:30Z",` +
 			`"detail":{"instance-id":"i-1","state":"` + strings.Repeat("s", 1<<19) + `"}}`,
 	} {
-		_, err := DecodeAWS([]byte(payload), time.Minute, seen)
+		_, err := DecodeAWS([]byte(payload), lead, seen)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		} else if n := len(err.Error()); n > 4096 {
@@ -107,7 +110,7 @@ func FuzzDecodeAWS(f *testing.F) {
 		f.Add(payload)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		notices, err := DecodeAWS(payload, 120*time.Second, seen)
+		notices, err := DecodeAWS(payload, lead, seen)
 		if err != nil {
 			if len(notices) != 0 {
 				t.Errorf("%d notices beside the error %v", len(notices), err)
@@ -121,18 +124,35 @@ func FuzzDecodeAWS(f *testing.F) {
 			}
 			return
 		}
-		if len(notices) != 1 {
+		if len(notices) == 0 || len(notices) > maxEntities {
 			t.Fatalf("%d notices and no error", len(notices))
 		}
-		n := notices[0]
-		if !validInstanceID(string(n.Instance)) || n.Cloud != AWS || !n.Seen.Equal(seen) || n.Sent.IsZero() {
-			t.Errorf("incomplete notice %+v", n)
-		}
-		if n.Deadline.IsZero() != (n.Kind == Rebalance) {
-			t.Errorf("%s with deadline %s", n.Kind, n.Deadline)
-		}
-		if _, err := json.Marshal(n); err != nil {
-			t.Errorf("a notice that cannot be stored: %v", err)
+		of := make(map[InstanceID]bool)
+		for _, n := range notices {
+			complete(t, n)
+			if n.Cloud != AWS || !validInstanceID(string(n.Instance)) || of[n.Instance] {
+				t.Errorf("of no instance, or of one twice: %+v", n)
+			}
+			of[n.Instance] = true
 		}
 	})
+}
+
+// complete checks what every decoder owes.
+func complete(t *testing.T, n Notice) {
+	t.Helper()
+	if !n.Seen.Equal(seen) || n.Sent.IsZero() || n.Instance == "" || n.Kind == "" {
+		t.Errorf("incomplete notice %+v", n)
+	}
+	if n.Deadline.IsZero() != (n.Kind == Rebalance || n.Kind == Cancelled || n.Kind == LifecycleHook) {
+		t.Errorf("%s with deadline %s", n.Kind, n.Deadline)
+	}
+	if (n.Hook != nil) != (n.Kind == LifecycleHook) {
+		t.Errorf("%s with hook %v", n.Kind, n.Hook)
+	}
+	if text, err := json.Marshal(n); err != nil {
+		t.Errorf("a notice that cannot be stored: %v", err)
+	} else if len(text) > 8192 {
+		t.Errorf("a notice of %d bytes", len(text))
+	}
 }

@@ -33,10 +33,24 @@ const (
 	maxExcerpt = 240
 )
 
+// How long the words of a sender may be that end in a Record, in bytes.
+const (
+	maxID     = 128
+	maxAction = 64
+)
+
 // malformed leaves the excerpt to the decoder's entry point, which alone holds
 // the whole payload.
 func malformed(field, problem string, args ...any) *MalformedError {
 	return &MalformedError{Field: field, Problem: fmt.Sprintf("%.*s", maxProblem, fmt.Sprintf(problem, args...))}
+}
+
+// excerpted gives a MalformedError the beginning of its payload.
+func excerpted(err error, payload []byte) error {
+	if m, ok := errors.AsType[*MalformedError](err); ok {
+		m.Excerpt = fmt.Sprintf("%.*q", maxExcerpt, payload)
+	}
+	return err
 }
 
 func (e *MalformedError) Error() string {

@@ -4,10 +4,7 @@
 // depends on its arguments alone.
 package interruption
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Cloud names the provider that sent a notice.
 type Cloud string
@@ -21,8 +18,8 @@ const (
 	Manual Cloud = "manual"
 )
 
-// InstanceID is the provider's name of one machine, for example
-// "i-0123456789abcdef0".
+// InstanceID is the provider's name of one machine: "i-0123456789abcdef0" on AWS,
+// "project/zone/name" on GCP, and the resource ID in lower case on Azure.
 type InstanceID string
 
 // Kind says what a notice announces.
@@ -82,19 +79,4 @@ type Hook struct {
 	Name     string     `json:"name"`  // the hook's
 	Token    string     `json:"token"` // of this action
 	Instance InstanceID `json:"instance"`
-}
-
-// InstanceOfProviderID returns the instance named by a node's spec.providerID,
-// for example "aws:///us-east-1a/i-0123456789abcdef0". Node names are never
-// used for this: they are the DNS name or the instance ID, depending on how the
-// cluster was set up.
-func InstanceOfProviderID(providerID string) (InstanceID, bool) {
-	if !strings.HasPrefix(providerID, "aws://") {
-		return "", false
-	}
-	id := providerID[strings.LastIndexByte(providerID, '/')+1:]
-	if !strings.HasPrefix(id, "i-") {
-		return "", false
-	}
-	return InstanceID(id), true
 }

@@ -18,11 +18,7 @@ func TestSourceTakesEveryNotice(t *testing.T) {
 	const notices = 600
 	c := startCloud(t, Config{Seed: 7})
 	c.CreateQueue("interruptions")
-	t.Setenv("AWS_ENDPOINT_URL", c.URL())
-	t.Setenv("AWS_ACCESS_KEY_ID", "test")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	clientEnv(t, c)
 	client, err := source.NewClient(t.Context(), "us-east-1")
 	if err != nil {
 		t.Fatal(err)
