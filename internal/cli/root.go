@@ -21,7 +21,6 @@ func commands(s Streams) []*cobra.Command {
 		NewRenderCommand(s),
 		NewLintCommand(s),
 		NewDiffCommand(s),
-		NewCostCommand(s),
 		NewSchemaCommand(s),
 	}
 }

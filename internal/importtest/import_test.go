@@ -22,7 +22,7 @@ var levels = [][]string{
 	// Plain data and pure decoding.
 	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "examples/market-intel-brain"},
 	// Pure decisions.
-	{"internal/drain", "internal/trace", "internal/render", "internal/lint", "internal/adopt", "internal/bill"},
+	{"internal/drain", "internal/trace", "internal/provision", "internal/sim", "internal/render", "internal/lint", "internal/adopt"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/web", "internal/wrapper"},
 	// What a person types.
@@ -35,6 +35,7 @@ var levels = [][]string{
 var within = map[string][]string{
 	"internal/cluster": {"internal/interruption"},
 	"internal/price":   {"internal/rows"},
+	"internal/sim":     {"internal/drain", "internal/provision", "internal/trace"},
 }
 
 // pure packages decide: they take time as an argument and start nothing. What
@@ -48,6 +49,8 @@ var pure = map[string][]string{
 	"internal/trace":        {},
 	"internal/rows":         {},
 	"internal/price":        {},
+	"internal/provision":    {},
+	"internal/sim":          {},
 }
 
 // impure is what no pure package imports.
