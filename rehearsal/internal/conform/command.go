@@ -125,7 +125,7 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
 	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
 	fs.StringSliceVar(&f.parts, "parts", nil, "parts of the matrix; default: all ("+strings.Join(partNames(), ", ")+")")
-	fs.Float64Var(&f.capacity, "capacity", 2000, "requests a second that the cells of the matrix that run at a time may send together")
+	fs.Float64Var(&f.capacity, "capacity", 2800, "requests a second that the cells of the matrix that run at a time may send together")
 	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --matrix; default: beside this program, or in PATH")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "show the standard error of the copies")
 	for flag, values := range map[string][]string{"level": {"C0", "C1", "C2", "C3", "C4", "C5"}, "output": outputs} {
