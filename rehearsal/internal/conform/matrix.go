@@ -253,7 +253,8 @@ func (c cell) run(ctx context.Context, m matrixConfig) (StageResult, error) {
 }
 
 // readResults reads a file of results; none is an empty one. A last line that was
-// cut off by a crash is passed over, and its cell run again.
+// cut off by a crash is passed over, and so are results for which the machine was
+// too small: their cells are run again.
 func readResults(name string) (map[cellKey]StageResult, error) {
 	results := make(map[cellKey]StageResult)
 	file, err := os.Open(name)
@@ -268,7 +269,7 @@ func readResults(name string) (map[cellKey]StageResult, error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r cellResult
-		if json.Unmarshal(lines.Bytes(), &r) == nil {
+		if json.Unmarshal(lines.Bytes(), &r) == nil && r.Result.NotSent == 0 {
 			results[r.cellKey] = r.Result
 		}
 	}
