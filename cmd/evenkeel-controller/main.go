@@ -68,6 +68,7 @@ type config struct {
 
 	leaderElect     bool
 	lease, identity string
+	outside
 }
 
 func command() *cobra.Command {
@@ -111,6 +112,7 @@ is started again.`,
 	f.BoolVar(&c.leaderElect, "leader-elect", false, "act only while holding a Lease, so that several replicas may run; needed with more than one")
 	f.StringVar(&c.lease, "lease", kube.LeaseNamespace+"/"+kube.LeaseName, "namespace/name of the Lease of --leader-elect")
 	f.StringVar(&c.identity, "identity", "", "name of this replica in the Lease; default: the host's name and a random part")
+	c.outside.add(f)
 	f.StringVar(&c.listen, "listen", ":8080", "address of /livez, /readyz and /metrics")
 	f.TextVar(&c.logLevel, "log-level", &c.logLevel, "debug, info, warn or error")
 	return cmd
@@ -130,7 +132,11 @@ func run(ctx context.Context, c *config) error {
 	}
 	c.policy.Leave = c.onDeadline == "leave"
 
-	api, err := kubeAPI(c)
+	identity, err := c.name()
+	if err != nil {
+		return err
+	}
+	api, slow, err := kubeAPIs(c)
 	if err != nil {
 		return err
 	}
@@ -139,17 +145,26 @@ func run(ctx context.Context, c *config) error {
 		return err
 	}
 	meter := web.NewMeter()
-	turn, err := election(c, api, meter, log)
+	told, err := tell(ctx, &c.outside, slow, identity, meter, log)
 	if err != nil {
 		return err
 	}
 	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
-		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter, Turn: turn,
-		Observers: []controller.Observer{meter},
+		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter,
+		Turn: election(c, api, identity, told, log), Observers: told.observers,
 	})
+
 	g, ctx := errgroup.WithContext(ctx)
+	// Those who are told outlive the one who tells.
+	telling, silent := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error {
+		defer silent()
+		return ctl.Run(ctx)
+	})
+	for _, r := range told.runners {
+		g.Go(func() error { return r.Run(telling) })
+	}
 	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
-	g.Go(func() error { return ctl.Run(ctx) })
 	return g.Wait()
 }
 
@@ -161,7 +176,9 @@ func durations(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-func kubeAPI(c *config) (kubernetes.Interface, error) {
+// kubeAPIs returns a client for what a drain needs, and one for what can wait, with
+// a limit of its own.
+func kubeAPIs(c *config) (fast, slow kubernetes.Interface, err error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
 	rc, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
@@ -169,33 +186,43 @@ func kubeAPI(c *config) (kubernetes.Interface, error) {
 		rc, err = rest.InClusterConfig()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finding the Kubernetes API: %w", err)
+		return nil, nil, fmt.Errorf("finding the Kubernetes API: %w", err)
 	}
-	rc.QPS, rc.Burst = c.qps, c.burst
 	rc.UserAgent = "evenkeel-controller"
-	api, err := kubernetes.NewForConfig(rc)
-	if err != nil {
-		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	client := func(qps float32, burst int) kubernetes.Interface {
+		limited := rest.CopyConfig(rc)
+		limited.QPS, limited.Burst = qps, burst
+		api, failed := kubernetes.NewForConfig(limited)
+		err = errors.Join(err, failed)
+		return api
 	}
-	return api, nil
+	fast, slow = client(c.qps, c.burst), client(20, 50)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a Kubernetes client: %w", err)
+	}
+	return fast, slow, nil
+}
+
+// name returns what tells this replica from others.
+func (c *config) name() (string, error) {
+	if c.identity != "" {
+		return c.identity, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("naming this replica: %w; --identity names it", err)
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:8]), nil
 }
 
 // election returns what says when to act: nil, always, unless several replicas run.
-func election(c *config, api kubernetes.Interface, meter *web.Meter, log *slog.Logger) (controller.Turn, error) {
+func election(c *config, api kubernetes.Interface, identity string, told *told, log *slog.Logger) controller.Turn {
 	if !c.leaderElect {
-		meter.Leading(true)
-		return nil, nil
+		told.leading(true)
+		return nil
 	}
 	namespace, name, _ := strings.Cut(c.lease, "/")
-	identity := c.identity
-	if identity == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("naming this replica: %w; --identity names it", err)
-		}
-		identity = host + "-" + strings.ToLower(rand.Text()[:8])
-	}
-	return kube.NewElection(api, namespace, name, identity, meter.Leading, log), nil
+	return kube.NewElection(api, namespace, name, identity, told.leading, log)
 }
 
 // source reads the queue, wherever it is found by then.

@@ -41,6 +41,9 @@ func TestUsage(t *testing.T) {
 		{"--sqs-queue=q", "--on-deadline=maybe"},
 		{"--sqs-queue=q", "--margin=soon"},
 		{"--sqs-queue=q", "--leader-elect", "--lease=nowhere"},
+		{"--sqs-queue=q", "--kubeconfig=testdata/kubeconfig", "--aws-region=eu-west-1", "--notify-webhook=nowhere"},
+		{"--sqs-queue=q", "--kubeconfig=testdata/kubeconfig", "--aws-region=eu-west-1", "--notify-sns=nowhere"},
+		{"--sqs-queue=q", "--kubeconfig=testdata/kubeconfig", "--aws-region=eu-west-1", "--notify-slack-file=testdata/kubeconfig"},
 	} {
 		cmd := command()
 		cmd.SetArgs(args)

@@ -37,6 +37,7 @@ type Event struct {
 
 	// Of EventPod.
 	Pod     cluster.Key
+	UID     cluster.UID
 	Service string // "Deployment/web" and the like; empty for a bare pod
 	Effect  Kind   // Handoff, Evict or Delete
 	Outcome Outcome

@@ -193,7 +193,7 @@ func (st *step) tell(kind EventKind, n *node, why Reason, with ...func(*Event)) 
 // tellPod tells what was done about a pod.
 func (st *step) tellPod(n *node, r Result) {
 	st.tell(EventPod, n, r.Effect.Reason, func(e *Event) {
-		e.Pod, e.Service, e.Effect, e.Outcome = r.Effect.Pod, r.Effect.Service, r.Effect.Kind, r.Outcome
+		e.Pod, e.UID, e.Service, e.Effect, e.Outcome = r.Effect.Pod, r.Effect.UID, r.Effect.Service, r.Effect.Kind, r.Outcome
 	})
 }
 

@@ -22,9 +22,9 @@ var levels = [][]string{
 	// Plain data and pure decoding.
 	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "examples/market-intel-brain"},
 	// Pure decisions.
-	{"internal/drain", "internal/trace", "internal/provision", "internal/sim", "internal/render", "internal/lint", "internal/adopt"},
+	{"internal/drain", "internal/proof", "internal/trace", "internal/render", "internal/lint", "internal/adopt"},
 	// One outside system each, and the loop: they never know each other.
-	{"internal/controller", "internal/kube", "internal/aws", "internal/web", "internal/wrapper"},
+	{"internal/controller", "internal/kube", "internal/aws", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper"},
 	// What a person types.
 	{"internal/cli"},
 	// Mains: wiring.
@@ -34,8 +34,8 @@ var levels = [][]string{
 // within names the imports inside one level that are meant.
 var within = map[string][]string{
 	"internal/cluster": {"internal/interruption"},
+	"internal/proof":   {"internal/drain"},
 	"internal/price":   {"internal/rows"},
-	"internal/sim":     {"internal/drain", "internal/provision", "internal/trace"},
 }
 
 // pure packages decide: they take time as an argument and start nothing. What
@@ -46,11 +46,10 @@ var pure = map[string][]string{
 	"internal/cluster":      {"k8s.io/apimachinery/pkg/labels"},
 	"internal/drain":        {},
 	"internal/metrics":      {},
+	"internal/proof":        {},
 	"internal/trace":        {},
 	"internal/rows":         {},
 	"internal/price":        {},
-	"internal/provision":    {},
-	"internal/sim":          {},
 }
 
 // impure is what no pure package imports.

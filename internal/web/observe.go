@@ -59,7 +59,11 @@ func (m *Meter) Observe(e drain.Event) {
 		m.ended(c, e, "expired")
 		delete(m.open.byID, id)
 	case drain.EventClosed:
-		m.ended(c, e, "gone")
+		outcome := "gone"
+		if !e.Record.Deadline.IsZero() && !e.At.Before(e.Record.Deadline) {
+			outcome = "missed"
+		}
+		m.ended(c, e, outcome)
 		delete(m.open.byID, id)
 	}
 	draining := 0
