@@ -13,7 +13,7 @@ ALONE := $(addprefix github.com/evenkeel-dev/evenkeel/, \
 	rehearsal/internal/controlplane/controlplanetest rehearsal/internal/kubelet/kubelettest \
 	rehearsal/internal/handofftest rehearsal/internal/renderedtest rehearsal/cmd/evenkeel-rehearse)
 
-.PHONY: help rehearse build test check fmt tidy clean
+.PHONY: help rehearse build test check mib fmt tidy clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,14 @@ test: ## run all tests
 check: ## vet, staticcheck, gofmt, govulncheck, stale generated files
 	@hack/check.sh
 
+mib: ## build the Market Intel Brain into bin/mib
+	cd platform/mib && GOWORK=off go build -ldflags '-s -w' -o ../../bin/mib .
+
 fmt: ## format the source
 	gofmt -w $$(git ls-files '*.go')
 
 tidy: ## tidy every module
-	@hack/modules.sh | while read -r dir; do (cd $$dir && GOWORK=off go mod tidy) || exit 1; done
+	@(hack/modules.sh; hack/modules.sh outside) | while read -r dir; do (cd $$dir && GOWORK=off go mod tidy) || exit 1; done
 	go work sync
 
 clean: ## remove what was built

@@ -16,8 +16,16 @@ formatted() {
 # Every module builds by itself too, with its own go.mod.
 tidy() {
 	local dir
-	for dir in $(hack/modules.sh); do
+	for dir in $(hack/modules.sh) $(hack/modules.sh outside); do
 		(cd "$dir" && GOWORK=off go mod tidy -diff >/dev/null) || { echo "$dir: go.mod is not tidy: make tidy" >&2; return 1; }
+	done
+}
+
+# What the patterns of the workspace do not reach.
+outside() {
+	local dir
+	for dir in $(hack/modules.sh outside); do
+		(cd "$dir" && GOWORK=off "$@" ./...) || return 1
 	done
 }
 
@@ -39,7 +47,9 @@ vulnerabilities() {
 
 step gofmt formatted
 step 'go vet' go vet "$all"
+step 'go vet outside the workspace' outside go vet
 step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 "$all"
+step 'staticcheck outside the workspace' outside go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 step 'go mod tidy' tidy
 step govulncheck vulnerabilities
 exit $failed

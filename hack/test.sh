@@ -6,10 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 skip=$(printf '%s\n' "$@")
 go list github.com/evenkeel-dev/evenkeel/... | grep -vxF "$skip" | xargs go test -count=1 -timeout 20m
-# Two modules stand outside the workspace, since they would raise versions that
-# Kubernetes is built with: what rendering is tested against (Prometheus, CRDs with
-# their CEL rules), and the library's adapter for Kafka.
-for dir in rendertest lifecycle/kafka; do
-	(cd $dir && GOWORK=off go test -count=1 -timeout 20m ./...)
+for dir in $(hack/modules.sh outside); do
+	(cd "$dir" && GOWORK=off go test -count=1 -timeout 20m ./...)
 done
 exec go test -count=1 -p 1 -timeout 20m "$@"
