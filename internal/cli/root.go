@@ -21,6 +21,7 @@ func commands(s Streams) []*cobra.Command {
 		NewRenderCommand(s),
 		NewLintCommand(s),
 		NewDiffCommand(s),
+		NewCostCommand(s),
 		NewSchemaCommand(s),
 	}
 }

@@ -22,7 +22,7 @@ var levels = [][]string{
 	// Plain data and pure decoding.
 	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "examples/market-intel-brain"},
 	// Pure decisions.
-	{"internal/drain", "internal/proof", "internal/trace", "internal/render", "internal/lint", "internal/adopt"},
+	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/render", "internal/lint", "internal/adopt", "internal/bill"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper"},
 	// What a person types.

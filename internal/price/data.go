@@ -60,7 +60,7 @@ func ReadData(fsys fs.FS) (*Table, error) {
 			return nil, fmt.Errorf("reading prices: %w", err)
 		}
 	}
-	if len(t.quotes) == 0 && len(t.instances) == 0 {
+	if len(t.quotes)+len(t.advice)+len(t.instances) == 0 {
 		return nil, fmt.Errorf("reading prices: the folder has none of %s, %s, %s, %s", instancesFile, onDemandFile, advisorFile, gcpFile)
 	}
 	return t, nil

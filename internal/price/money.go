@@ -91,3 +91,6 @@ func (m Micros) Cents() string {
 
 // Less returns m reduced by a share in percent, rounded to the nearest.
 func (m Micros) Less(percent int) Micros { return (m*Micros(100-percent) + 50) / 100 }
+
+// MarshalJSON writes the amount as a number of dollars.
+func (m Micros) MarshalJSON() ([]byte, error) { return []byte(m.String()), nil }
