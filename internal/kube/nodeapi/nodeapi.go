@@ -148,3 +148,23 @@ func Convert(o *corev1.Node) *cluster.Node {
 	}
 	return n
 }
+
+// Marker is what controller.Mark needs, by an API.
+type Marker struct{ API API }
+
+// Node reads one node.
+func (m Marker) Node(ctx context.Context, name string) (*cluster.Node, error) {
+	n, err := m.API.GetNode(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return Convert(n), nil
+}
+
+// Do carries out a drain.Store.
+func (m Marker) Do(ctx context.Context, e drain.Effect) (drain.Outcome, error) {
+	if e.Kind != drain.Store {
+		return drain.Refused, fmt.Errorf("carrying out a %s: only Records are stored here", e.Kind)
+	}
+	return Store(ctx, m.API, nil, e)
+}
