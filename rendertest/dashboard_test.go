@@ -119,7 +119,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 // TestDashboards applies the rules by which Grafana dashboards are usually
 // judged.
 func TestDashboards(t *testing.T) {
-	units := map[string]bool{"percentunit": true, "short": true, "s": true, "cps": true}
+	units := map[string]bool{"percentunit": true, "short": true, "s": true, "cps": true, "currencyUSD": true}
 	uids := make(map[string]string)
 	for name, d := range dashboards(t) {
 		if other := uids[d.UID]; other != "" || d.UID == "" || len(d.UID) > 40 {

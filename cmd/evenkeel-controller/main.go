@@ -26,6 +26,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/controller"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
+	"github.com/evenkeel-dev/evenkeel/internal/price"
 	"github.com/evenkeel-dev/evenkeel/internal/web"
 )
 
@@ -152,6 +153,7 @@ func run(ctx context.Context, c *config) error {
 	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
 		Policy: c.policy, Concurrency: c.concurrency, Log: log, Meter: meter,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
+		Changes: meter.CountCosts(price.Builtin()),
 	})
 
 	g, ctx := errgroup.WithContext(ctx)

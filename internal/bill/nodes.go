@@ -8,37 +8,17 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/price"
 )
 
-// A Node is a machine of a cluster, as its labels tell it.
+// A Node is a machine of a cluster.
 type Node struct {
-	Name, Pool, InstanceType, Region, Zone string
-	Spot                                   bool
+	Name, Pool string
+	price.Machine
 }
 
-// NodeOf reads what a node costs by out of its labels. The ways in which the
-// clouds and their provisioners say "spot" are all known.
+// NodeOf reads what a node costs by out of its labels.
 func NodeOf(name string, labels map[string]string) Node {
-	n := Node{
-		Name:         name,
-		Pool:         cmp.Or(labels["evenkeel.dev/pool"], labels["karpenter.sh/nodepool"], labels["eks.amazonaws.com/nodegroup"], labels["cloud.google.com/gke-nodepool"], labels["kubernetes.azure.com/agentpool"]),
-		InstanceType: cmp.Or(labels["node.kubernetes.io/instance-type"], labels["beta.kubernetes.io/instance-type"]),
-		Zone:         labels["topology.kubernetes.io/zone"],
-		Region:       labels["topology.kubernetes.io/region"],
-		Spot:         Spot(labels),
-	}
-	if n.Region == "" {
-		n.Region = price.RegionOf(n.Zone)
-	}
-	return n
-}
-
-// Spot reports whether labels say that a node can be taken away.
-func Spot(labels map[string]string) bool {
-	return labels["karpenter.sh/capacity-type"] == "spot" ||
-		labels["eks.amazonaws.com/capacityType"] == "SPOT" ||
-		labels["cloud.google.com/gke-spot"] == "true" ||
-		labels["cloud.google.com/gke-preemptible"] == "true" ||
-		labels["kubernetes.azure.com/scalesetpriority"] == "spot" ||
-		labels["node.kubernetes.io/lifecycle"] == "spot"
+	pool := cmp.Or(labels["evenkeel.dev/pool"], labels["karpenter.sh/nodepool"], labels["eks.amazonaws.com/nodegroup"],
+		labels["cloud.google.com/gke-nodepool"], labels["kubernetes.azure.com/agentpool"])
+	return Node{Name: name, Pool: pool, Machine: price.MachineOf(labels)}
 }
 
 // A Group is nodes that cost the same: of one pool, type, zone and kind.
@@ -66,10 +46,7 @@ func OfNodes(nodes []Node, t *price.Table) Fleet {
 	counts := make(map[key]int)
 	var f Fleet
 	for _, n := range nodes {
-		k := key{n.Pool, n.InstanceType, n.Region, n.Zone, price.OnDemand}
-		if n.Spot {
-			k.capacity = price.Spot
-		}
+		k := key{n.Pool, n.InstanceType, n.Region, n.Zone, n.Capacity}
 		_, ok := t.OnDemand(k.instanceType, k.region)
 		if _, paid := t.Lookup(k.instanceType, k.region, k.zone, k.capacity); !ok || !paid {
 			f.Unpriced = append(f.Unpriced, n)

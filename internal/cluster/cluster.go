@@ -71,6 +71,9 @@ type Node struct {
 	Instance      interruption.InstanceID // from spec.providerID; empty when it has none that we know
 	Zone          string
 	Pool          string
+	Region        string
+	InstanceType  string
+	Spot          bool // bought as capacity that can be taken away
 	Unschedulable bool // cordoned, by us or by a person
 	Ready         bool
 	Record        string // the value of RecordAnnotation, empty when there is none
@@ -90,6 +93,8 @@ type Pod struct {
 	Terminating bool      // somebody has asked for its deletion
 	Mirror      bool      // a static pod of the node's kubelet, nothing that the API can stop
 	Grace       time.Duration
+	CPUMilli    int64  // what its containers ask for together
+	Memory      int64  // bytes, likewise
 	Deadline    string // the value of DeadlineAnnotation
 	NoHandoff   bool   // HandoffAnnotation is "false"
 	OnDeadline  string // the value of OnDeadlineAnnotation

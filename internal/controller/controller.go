@@ -87,6 +87,9 @@ type Config struct {
 	Meter Meter
 	// Observers are told of every event, in this order.
 	Observers []Observer
+	// Changes, if set, is told of every change of the cluster, in a standby too. It
+	// is called by the loop and must return at once.
+	Changes func([]cluster.Change)
 	// Turn says when to act. If nil, this process is the only one and always does.
 	Turn Turn
 }
@@ -253,6 +256,9 @@ func (c *Controller) loop(ctx context.Context) {
 	update := func(u cluster.Update) {
 		for _, ch := range u.Changes {
 			in.Cluster.Apply(ch)
+		}
+		if c.cfg.Changes != nil {
+			c.cfg.Changes(u.Changes)
 		}
 		if u.Synced && !synced {
 			synced = true

@@ -101,6 +101,11 @@ func pod(o *corev1.Pod) *cluster.Pod {
 	if s := o.Spec.TerminationGracePeriodSeconds; s != nil {
 		p.Grace = time.Duration(*s) * time.Second
 	}
+	for i := range o.Spec.Containers {
+		requests := o.Spec.Containers[i].Resources.Requests
+		p.CPUMilli += requests.Cpu().MilliValue()
+		p.Memory += requests.Memory().Value()
+	}
 	for _, c := range o.Status.Conditions {
 		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
 			p.Ready, p.ReadySince = true, c.LastTransitionTime.Time

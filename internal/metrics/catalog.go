@@ -107,6 +107,42 @@ var (
 		Help:    "1 while this process is the one that acts, 0 while it stands by.",
 		Meaning: "The sum over all replicas is 1. It is 0 for up to 5 s after a leader was killed. Without leader election it is always 1.",
 	}
+	Cost = Metric{
+		Name: "evenkeel_cost_dollars_per_hour", Type: Gauge, Labels: []string{"pool", "capacity"},
+		Help: "What the nodes of the cluster cost now, in US dollars an hour.",
+		Meaning: "Machines only, by the controller's price table: built in, dated, and not your contract. `capacity` is `spot` or `on-demand`; nodes outside of all pools have an empty `pool`. " +
+			"Every replica of the controller counts, so take the maximum over replicas, never the sum.",
+	}
+	OnDemandCost = Metric{
+		Name: "evenkeel_on_demand_cost_dollars_per_hour", Type: Gauge, Labels: []string{"pool", "capacity"},
+		Help:    "What the same nodes would cost on demand, in US dollars an hour.",
+		Meaning: "Compare with evenkeel_cost_dollars_per_hour: the rest of the ratio is what spot saves right now.",
+	}
+	Spent = Metric{
+		Name: "evenkeel_spent_dollars_total", Type: Counter,
+		Help:    "What the nodes have cost since the process began, in US dollars.",
+		Meaning: "Use increase over a time, and the maximum over replicas. It begins at 0 with the process.",
+	}
+	Saved = Metric{
+		Name: "evenkeel_saved_dollars_total", Type: Counter,
+		Help:    "What the nodes have cost less than the same ones on demand since the process began, in US dollars.",
+		Meaning: "As evenkeel_spent_dollars_total. Moments at which spot was dearer than on demand add nothing.",
+	}
+	HeadroomCost = Metric{
+		Name: "evenkeel_headroom_cost_dollars_per_hour", Type: Gauge,
+		Help:    "What the room costs that headroom pods keep free, in US dollars an hour.",
+		Meaning: "Each headroom pod's share of its node, of the scarcer of CPU and memory: the premium for losing the largest pool at once.",
+	}
+	Unpriced = Metric{
+		Name: "evenkeel_unpriced_nodes", Type: Gauge,
+		Help:    "Nodes whose price is not known; they are in no sum.",
+		Meaning: "Above 0 the other figures are too low. The type or the region is not in the price table.",
+	}
+	OldestPrice = Metric{
+		Name: "evenkeel_oldest_price_timestamp_seconds", Type: Gauge,
+		Help:    "The day of the oldest price in use, as seconds since 1970.",
+		Meaning: "How far the figures can be trusted: spot prices move by about a percent a day, and by half in a year.",
+	}
 )
 
 // Catalog lists every metric, in the order of the documentation.
@@ -114,4 +150,5 @@ var Catalog = []Metric{
 	Notices, NoticeAge, NoticeToStored, NoticeToCordon, NoticeToEmpty,
 	Interruptions, Draining, Pods, Blocked, LostPodSeconds,
 	Effects, Notifications, StepSeconds, InSync, Leader,
+	Cost, OnDemandCost, Spent, Saved, HeadroomCost, Unpriced, OldestPrice,
 }

@@ -119,6 +119,7 @@ func grafanaFiles(p *spec.Platform) ([]File, error) {
 		board(p, "overview", "Spot overview", "How much of the platform runs on spot machines, and whether that costs anyone anything.", overviewCharts(p)),
 		board(p, "interruptions", "Interruptions", "Every notice, how fast it was answered, and what was done.", interruptionCharts()),
 		board(p, "budgets", "Disruption budgets", "How many pods each service can lose right now.", budgetCharts(p)),
+		board(p, "costs", "Costs and savings", "What the machines cost, and what spot saves. By the controller's dated price table, not by your bill.", costCharts(p)),
 	}
 	if slo := sloCharts(p); len(slo) > 0 {
 		boards = append(boards, board(p, "slo", "Service levels", "Failed requests against what was promised.", slo))

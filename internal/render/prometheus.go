@@ -41,7 +41,7 @@ type inputSeries struct {
 // prometheusFiles returns the rules and, for promtool, a test of every alert
 // that makes it fire and one that must leave it quiet.
 func prometheusFiles(p *spec.Platform) ([]File, error) {
-	rules := ruleFile{Groups: []ruleGroup{interruptionRules(p), budgetRules(p)}}
+	rules := ruleFile{Groups: []ruleGroup{interruptionRules(p), budgetRules(p), costRules(p)}}
 	if slo := sloRules(p); len(slo.Rules) > 0 {
 		rules.Groups = append(rules.Groups, slo)
 	}

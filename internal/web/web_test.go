@@ -11,9 +11,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 	"github.com/evenkeel-dev/evenkeel/internal/metrics"
+	"github.com/evenkeel-dev/evenkeel/internal/price"
 )
 
 // TestCatalog counts one of everything and compares what is exported with the
@@ -30,6 +32,7 @@ func TestCatalog(t *testing.T) {
 	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Blocked, Budget: "shop/web"})
 	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Done, Reason: drain.ReplacementReady})
 	m.Observe(drain.Event{Kind: drain.EventMissed, Lost: 1})
+	m.CountCosts(price.Builtin())([]cluster.Change{{Object: &cluster.Node{Name: "a", Pool: "web", Region: "us-east-1", InstanceType: "m5.large", Spot: true}}})
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
+	"github.com/evenkeel-dev/evenkeel/internal/price"
 )
 
 // API reads and patches nodes. Errors are the API server's own.
@@ -133,9 +134,13 @@ func Outcome(err error) (drain.Outcome, error) {
 
 // Convert returns what decisions need of a node.
 func Convert(o *corev1.Node) *cluster.Node {
+	machine := price.MachineOf(o.Labels)
 	n := &cluster.Node{
 		Name:          o.Name,
-		Zone:          o.Labels[corev1.LabelTopologyZone],
+		Zone:          machine.Zone,
+		Region:        machine.Region,
+		InstanceType:  machine.InstanceType,
+		Spot:          machine.Capacity == price.Spot,
 		Pool:          o.Labels[cluster.PoolLabel],
 		Unschedulable: o.Spec.Unschedulable,
 		Record:        o.Annotations[cluster.RecordAnnotation],
