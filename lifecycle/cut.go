@@ -32,9 +32,9 @@ type cutRecord struct {
 	Ended      time.Time    `json:"ended"`
 	Deadline   time.Time    `json:"deadline"`
 	Cut        int          `json:"cut"`
-	Finished   int64        `json:"finished"`    // requests in the whole life of the process
-	HandedOver int64        `json:"handed_over"` // streams that ended when they were told
-	Saved      bool         `json:"saved"`
+	Finished   int64        `json:"finished"`       // requests in the whole life of the process
+	HandedOver int64        `json:"handed_over"`    // streams that ended when they were told
+	Saved      bool         `json:"saved"`          // every OnSave function has returned nil in time
 	Jobs       []string     `json:"jobs,omitempty"` // that did not end
 	Errors     string       `json:"errors,omitempty"`
 	Requests   []cutRequest `json:"requests,omitempty"` // at most maxCutListed, the oldest first
@@ -63,7 +63,7 @@ func (l *Lifecycle) describeCut(e *ending) cutRecord {
 		Lifecycle: "cut", Trigger: s.trigger,
 		Started: s.started.UTC(), Ended: at.UTC(), Deadline: s.deadline.UTC(),
 		Cut: l.busy(c, active), HandedOver: l.streams.counts().handedOver,
-		Saved: e.saved, Jobs: e.jobs.running(), Requests: l.cutRequests(),
+		Saved: e.saved && !e.unsaved, Jobs: e.jobs.running(), Requests: l.cutRequests(),
 	}
 	for _, n := range c.finished {
 		r.Finished += n

@@ -25,6 +25,7 @@ type ending struct {
 	trigger  Reason
 	starting bool // the OnStart functions run
 	saved    bool // the OnSave and OnFlush functions have returned
+	unsaved  bool // an OnSave function has failed
 
 	fileDeadline time.Time // as the file says it
 	fileNotice   time.Time // the same, on our clock
@@ -169,6 +170,7 @@ func (e *ending) startEnded(background context.Context, s state, err error) {
 // saving.
 func (e *ending) saveEnded(err error) {
 	e.note(err)
+	e.unsaved = err != nil
 	why := ReasonDrained
 	if e.saveCtx.Err() != nil {
 		why = ReasonTime

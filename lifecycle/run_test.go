@@ -153,7 +153,7 @@ func TestRunStubbornWork(t *testing.T) {
 					if err := json.Unmarshal(record.Bytes(), &r); err != nil {
 						t.Fatalf("cut record %q: %v", &record, err)
 					}
-					if r.Cut != tt.cut || len(r.Requests) != tt.cut || r.Trigger != ReasonSignal {
+					if r.Cut != tt.cut || len(r.Requests) != tt.cut || r.Trigger != ReasonSignal || r.Saved != tt.handler {
 						t.Errorf("cut record %+v", r)
 					}
 					if tt.cut > 0 && (r.Requests[0].Method != "POST" || r.Requests[0].Route != "/v1/...") {

@@ -35,6 +35,7 @@ var levels = [][]string{
 var within = map[string][]string{
 	"internal/cluster": {"internal/interruption"},
 	"internal/proof":   {"internal/drain"},
+	"internal/sim":     {"internal/drain", "internal/provision", "internal/trace"},
 	"internal/price":   {"internal/rows"},
 }
 
@@ -47,6 +48,8 @@ var pure = map[string][]string{
 	"internal/drain":        {},
 	"internal/metrics":      {},
 	"internal/proof":        {},
+	"internal/provision":    {},
+	"internal/sim":          {},
 	"internal/trace":        {},
 	"internal/rows":         {},
 	"internal/price":        {},

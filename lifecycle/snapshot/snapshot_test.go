@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-dev/evenkeel/lifecycle"
 )
 
 func text(s string) func(io.Writer) error {
@@ -129,28 +132,69 @@ func TestFailedSaveChangesNothing(t *testing.T) {
 	}
 }
 
-// On a disk that is really full the last good snapshot survives any number of
-// attempts.
+// On a disk that is really full, or where a file may not grow, the last good
+// snapshot survives any number of attempts; the process ends in time all the same,
+// and says that its state is not saved.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounting a small disk: %v", err)
-	}
-	defer func() { _ = syscall.Unmount(dir, 0) }()
-	s := Store{Dir: dir, Name: "prices"}
-	if err := s.Save(t.Context(), Info{}, text(strings.Repeat("x", 500<<10))); err != nil {
-		t.Fatal(err)
-	}
-	for range 5 {
-		if err := s.Save(t.Context(), Info{}, text(strings.Repeat("y", 600<<10))); !errors.Is(err, syscall.ENOSPC) {
-			t.Fatalf("error %v", err)
-		}
-	}
-	if state, _ := loaded(t, s); state != strings.Repeat("x", 500<<10) {
-		t.Errorf("loaded %d bytes", len(state))
-	}
-	if got := names(t, dir); len(got) != 1 {
-		t.Errorf("files %v", got)
+	const good, much = 500 << 10, 600 << 10
+	for _, tt := range []struct {
+		name  string
+		limit func(t *testing.T, dir string)
+		err   error
+	}{
+		{"disk of 1 MiB", func(t *testing.T, dir string) {
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skipf("mounting a small disk: %v", err)
+			}
+			t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+		}, syscall.ENOSPC},
+		{"RLIMIT_FSIZE", func(t *testing.T, _ string) {
+			var old syscall.Rlimit
+			if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+				t.Fatal(err)
+			}
+			signal.Ignore(syscall.SIGXFSZ)
+			small := syscall.Rlimit{Cur: good + 1<<10, Max: old.Max}
+			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old) })
+		}, syscall.EFBIG},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			tt.limit(t, dir)
+			s := Store{Dir: dir, Name: "prices"}
+			if err := s.Save(t.Context(), Info{}, text(strings.Repeat("x", good))); err != nil {
+				t.Fatal(err)
+			}
+			const grace = 10 * time.Second
+			for range 3 {
+				var record bytes.Buffer
+				l := lifecycle.New(lifecycle.Options{Grace: grace, CutRecord: &record, TerminationLog: "none"})
+				l.OnSave(func(ctx context.Context) error {
+					return s.Save(ctx, Info{}, text(strings.Repeat("y", much)))
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				begun := time.Now()
+				if err := l.Run(ctx); !errors.Is(err, tt.err) {
+					t.Errorf("Run: %v, want %v", err, tt.err)
+				}
+				if took := time.Since(begun); took >= grace {
+					t.Errorf("took %s", took)
+				}
+				if !strings.Contains(record.String(), `"saved":false`) || !strings.Contains(record.String(), tt.err.Error()) {
+					t.Errorf("record %s", &record)
+				}
+			}
+			if state, _ := loaded(t, s); state != strings.Repeat("x", good) {
+				t.Errorf("loaded %d bytes", len(state))
+			}
+			if got := names(t, dir); len(got) != 1 {
+				t.Errorf("files %v", got)
+			}
+		})
 	}
 }
 

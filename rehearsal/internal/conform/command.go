@@ -90,7 +90,10 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.matrix != "" {
-				for flag, set := range map[string]func(){"terminations": func() { f.Terminations = 30 }, "requests": func() { f.Requests = 100_000 }} {
+				for flag, set := range map[string]func(){
+					"terminations": func() { f.Terminations = 30 }, "requests": func() { f.Requests = 100_000 },
+					"rate": func() { f.rates = nil }, "lag": func() { f.Lags = nil },
+				} {
 					if !cmd.Flags().Changed(flag) {
 						set()
 					}
@@ -105,8 +108,8 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.IntVar(&f.Copies, "copies", 3, "copies that run at a time")
 	fs.IntVar(&f.Terminations, "terminations", 6, "terminations in each stage; with --matrix 30")
 	fs.IntVar(&f.Requests, "requests", 2000, "requests in each stage, at least; with --matrix 100000")
-	fs.StringSliceVar(&f.rates, "rate", []string{"200"}, "requests a second; each a stage")
-	fs.DurationSliceVar(&f.Lags, "lag", []time.Duration{time.Second}, "how long the balancer goes on sending to a copy that ends; each a stage")
+	fs.StringSliceVar(&f.rates, "rate", []string{"200"}, "requests a second; each a stage; with --matrix: only stages of these")
+	fs.DurationSliceVar(&f.Lags, "lag", []time.Duration{time.Second}, "how long the balancer goes on sending to a copy that ends; each a stage; with --matrix: only stages of these")
 	fs.DurationVar(&f.Grace, "grace", 30*time.Second, "from SIGTERM to SIGKILL")
 	fs.StringVar(&f.Ready, "ready-path", "", "path or URL that a ready copy answers with 2xx; default: it accepts connections")
 	fs.DurationVar(&f.StartLimit, "start-limit", time.Minute, "until a copy has to be ready")
@@ -125,7 +128,7 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
 	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
 	fs.StringSliceVar(&f.parts, "parts", nil, "parts of the matrix; default: all ("+strings.Join(partNames(), ", ")+")")
-	fs.Float64Var(&f.capacity, "capacity", 2000, "requests a second that the cells of the matrix that run at a time may send together")
+	fs.Float64Var(&f.capacity, "capacity", 2800, "requests a second that the cells of the matrix that run at a time may send together")
 	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --matrix; default: beside this program, or in PATH")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "show the standard error of the copies")
 	for flag, values := range map[string][]string{"level": {"C0", "C1", "C2", "C3", "C4", "C5"}, "output": outputs} {
@@ -218,9 +221,12 @@ func (f *flags) runMatrix(ctx context.Context, cc CommandConfig) error {
 		self: []string{self, "conform", "sample"}, seed: f.Seed, results: f.matrix, log: cc.Err,
 	}
 	for _, p := range parts() {
-		if len(f.parts) == 0 || slices.Contains(f.parts, p.name) {
-			m.parts = append(m.parts, p)
+		if len(f.parts) > 0 && !slices.Contains(f.parts, p.name) {
+			continue
 		}
+		p.rates = only(p.rates, f.Rates)
+		p.lags = only(p.lags, f.Lags)
+		m.parts = append(m.parts, p)
 	}
 	if m.wrapper, err = findWrapper(f.wrapper); err != nil {
 		fmt.Fprintf(cc.Err, "The wrapper is left out: %v\n", err)
@@ -237,6 +243,14 @@ func (f *flags) runMatrix(ctx context.Context, cc CommandConfig) error {
 		return cc.Failed
 	}
 	return nil
+}
+
+// only returns those of list that are wanted; all, if nothing is asked for.
+func only[T comparable](list, wanted []T) []T {
+	if len(wanted) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(v T) bool { return !slices.Contains(wanted, v) })
 }
 
 func partNames() (names []string) {

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -189,43 +189,62 @@ func runMatrix(ctx context.Context, m matrixConfig) (map[cellKey]StageResult, er
 	todo := slices.DeleteFunc(slices.Clone(cells), func(c cell) bool { _, done := results[c.cellKey]; return done })
 	fmt.Fprintf(m.log, "%d cells, %d of them done\n", len(cells), len(cells)-len(todo))
 
+	// The big ones first: small ones fit beside them, and not the other way round.
+	slices.SortStableFunc(todo, func(a, b cell) int { return cmp.Compare(b.stage.rate, a.stage.rate) })
+	type outcome struct {
+		cell   cell
+		result StageResult
+		err    error
+		took   time.Duration
+	}
 	var (
-		mu       sync.Mutex // guards results, file, failures and done
 		failures []error
-		done     = len(cells) - len(todo)
-		running  sync.WaitGroup
-		load     = newCapacity(m.capacity)
+		running  int
+		free     = m.capacity
+		finished = make(chan outcome)
 	)
-	for _, c := range todo {
-		if !load.acquire(ctx, c.stage.rate) {
+	for {
+		for i := 0; i < len(todo) && ctx.Err() == nil; {
+			c := todo[i]
+			if m.share(c) > free {
+				i++
+				continue
+			}
+			todo = slices.Delete(todo, i, i+1)
+			free -= m.share(c)
+			running++
+			go func() {
+				began := time.Now()
+				result, err := c.run(ctx, m)
+				finished <- outcome{c, result, err, time.Since(began)}
+			}()
+		}
+		if running == 0 {
 			break
 		}
-		running.Go(func() {
-			defer load.release(c.stage.rate)
-			began := time.Now()
-			result, err := c.run(ctx, m)
-			mu.Lock()
-			defer mu.Unlock()
-			done++
-			head := fmt.Sprintf("%d of %d: %s, %s, %s", done, len(cells), c.Part, c.Stage, c.Way)
-			if err != nil {
-				fmt.Fprintf(m.log, "%s: %v\n", head, err)
-				failures = append(failures, fmt.Errorf("%s, %s, %s: %w", c.Part, c.Stage, c.Way, err))
-				return
-			}
-			fmt.Fprintf(m.log, "%s: %s (%s)\n", head, summary(result), time.Since(began).Round(time.Second))
-			results[c.cellKey] = result
-			if err := json.NewEncoder(file).Encode(cellResult{c.cellKey, result}); err != nil {
-				failures = append(failures, fmt.Errorf("writing a result: %w", err))
-			}
-		})
+		o := <-finished
+		running--
+		free += m.share(o.cell)
+		if o.err != nil {
+			failures = append(failures, fmt.Errorf("%s, %s, %s: %w", o.cell.Part, o.cell.Stage, o.cell.Way, o.err))
+			continue
+		}
+		results[o.cell.cellKey] = o.result
+		if err := json.NewEncoder(file).Encode(cellResult{o.cell.cellKey, o.result}); err != nil {
+			failures = append(failures, fmt.Errorf("writing a result: %w", err))
+		}
+		fmt.Fprintf(m.log, "%d of %d done: %s, %s, %s: %s (%s)\n", len(cells)-len(todo)-running, len(cells),
+			o.cell.Part, o.cell.Stage, o.cell.Way, summary(o.result), o.took.Round(time.Second))
 	}
-	running.Wait()
 	if err := ctx.Err(); err != nil {
 		return results, err
 	}
 	return results, errors.Join(failures...)
 }
+
+// share is the part of the capacity that a cell takes. One that wants more than
+// there is runs alone.
+func (m matrixConfig) share(c cell) float64 { return min(c.stage.rate, m.capacity) }
 
 func (c cell) run(ctx context.Context, m matrixConfig) (StageResult, error) {
 	s := newSpawner()
@@ -234,7 +253,8 @@ func (c cell) run(ctx context.Context, m matrixConfig) (StageResult, error) {
 }
 
 // readResults reads a file of results; none is an empty one. A last line that was
-// cut off by a crash is passed over, and its cell run again.
+// cut off by a crash is passed over, and so are results for which the machine was
+// too small: their cells are run again.
 func readResults(name string) (map[cellKey]StageResult, error) {
 	results := make(map[cellKey]StageResult)
 	file, err := os.Open(name)
@@ -249,7 +269,7 @@ func readResults(name string) (map[cellKey]StageResult, error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var r cellResult
-		if json.Unmarshal(lines.Bytes(), &r) == nil {
+		if json.Unmarshal(lines.Bytes(), &r) == nil && r.Result.NotSent == 0 {
 			results[r.cellKey] = r.Result
 		}
 	}
@@ -257,44 +277,6 @@ func readResults(name string) (map[cellKey]StageResult, error) {
 		return nil, fmt.Errorf("reading the results so far: %w", err)
 	}
 	return results, nil
-}
-
-// capacity is shared by cells that run at a time. A cell that alone wants more than
-// there is runs alone.
-type capacity struct {
-	mu          sync.Mutex
-	free, whole float64
-	changed     chan struct{} // closed and replaced at each release
-}
-
-func newCapacity(whole float64) *capacity {
-	return &capacity{free: whole, whole: whole, changed: make(chan struct{})}
-}
-
-func (c *capacity) acquire(ctx context.Context, n float64) bool {
-	for {
-		c.mu.Lock()
-		changed := c.changed
-		if n = min(n, c.whole); ctx.Err() == nil && n <= c.free {
-			c.free -= n
-			c.mu.Unlock()
-			return true
-		}
-		c.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-func (c *capacity) release(n float64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.free += min(n, c.whole)
-	close(c.changed)
-	c.changed = make(chan struct{})
 }
 
 // summary is a cell of the table: failed of sent, and what else went wrong.

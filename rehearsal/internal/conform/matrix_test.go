@@ -2,7 +2,6 @@ package conform
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,24 +111,4 @@ func TestMatrixTable(t *testing.T) {
 // squeeze makes one of many spaces and dashes.
 func squeeze(s string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(s, "-", "")), " ")
-}
-
-// Cells share what the machine can bear; one that wants more than all of it runs
-// alone.
-func TestCapacity(t *testing.T) {
-	c := newCapacity(100)
-	if !c.acquire(t.Context(), 1000) || c.free != 0 {
-		t.Fatalf("%v left", c.free)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if c.acquire(ended, 1) {
-		t.Error("more than there is")
-	}
-	got := make(chan bool)
-	go func() { got <- c.acquire(t.Context(), 60) }()
-	c.release(1000)
-	if !<-got || c.free != 40 {
-		t.Errorf("%v left", c.free)
-	}
 }

@@ -1,0 +1,486 @@
+package provision
+
+import (
+	"cmp"
+	"math"
+)
+
+// Parameters of this project's policy. The zero value of each stands for its
+// default. None was fitted to the history that it is judged on: see
+// docs/decisions.
+type Parameters struct {
+	// Probe is how often spot is asked for while on-demand machines stand in for it.
+	// Defaults to 30 s: a refusal costs nothing but a request.
+	Probe Time
+	// Aversion is how much more than its price a pool may cost that shares less with
+	// what is already there. Defaults to 0.05.
+	Aversion float64
+	// MaxShare is the largest share of the machines in one pool, while others
+	// have capacity. Defaults to 0.5.
+	MaxShare float64
+	// Floor is the share of machines that is always on demand. Defaults to none.
+	Floor float64
+	// Headroom says when machines are kept ready for the loss of a pool.
+	Headroom Headroom
+	// Save is the share of its price that a pool must save over the one in use before
+	// machines are moved for it. Defaults to 0.05.
+	Save float64
+}
+
+// Headroom says when machines are kept to spare.
+type Headroom int
+
+// When machines are kept to spare.
+const (
+	// HeadroomAuto keeps as many as the largest pool holds, but only where a machine
+	// goes sooner than another is ready, and only while the error budget could not
+	// pay for the next reclaim.
+	HeadroomAuto Headroom = iota
+	HeadroomNever
+	// HeadroomAlways does not spend the error budget.
+	HeadroomAlways
+)
+
+// Evenkeel is this project's policy.
+//
+// A noticed machine is replaced by another spot machine if one is granted while
+// there is time; at the last moment at which an on-demand machine would still be
+// ready in time, on-demand machines are ordered instead. They are a bridge: spot is
+// asked for all along, and as soon as it is ready they go.
+//
+// Where to ask is a matter of price, of how often the pool is reclaimed, since
+// each reclaim pays for two machines while one is replaced, and of how much would be
+// lost together.
+type Evenkeel struct {
+	p    Parameters
+	m    *Market
+	cool []Time // by pool: not to be asked before
+
+	leaving   []int32 // pools that were given notice and still serve
+	stops     []Time  // by pool: when they stop
+	nextProbe Time
+	nextMove  Time
+	scores    []float64
+	regions   []int32 // by pool
+	inRegion  []int32 // machines, while a decision is made
+}
+
+// NewEvenkeel returns the policy.
+func NewEvenkeel(p Parameters) *Evenkeel {
+	p.Probe = cmp.Or(p.Probe, 30)
+	p.Aversion = cmp.Or(p.Aversion, 0.05)
+	p.MaxShare = cmp.Or(p.MaxShare, 0.5)
+	p.Save = cmp.Or(p.Save, 0.05)
+	return &Evenkeel{p: p}
+}
+
+// Start implements Policy.
+func (e *Evenkeel) Start(m *Market) {
+	e.m, e.cool, e.scores = m, make([]Time, len(m.Pools)), make([]float64, len(m.Pools))
+	e.stops, e.leaving = make([]Time, len(m.Pools)), make([]int32, 0, 2*len(m.Pools))
+	e.regions = make([]int32, len(m.Pools))
+	names := make(map[string]int32)
+	for i := range m.Pools {
+		r, ok := names[m.Pools[i].Region]
+		if !ok {
+			r = int32(len(names))
+			names[m.Pools[i].Region] = r
+		}
+		e.regions[i] = r
+	}
+	e.inRegion = make([]int32, len(names))
+}
+
+// Times between looks at things that do not hurry.
+const (
+	askAgain  = Time(60)  // at a pool that has refused
+	askSoon   = Time(10)  // for anything at all, while too few are ready
+	patience  = Time(30)  // how long spot is asked for before on demand must be
+	lookMoves = Time(900) // whether another pool has become much cheaper
+)
+
+// Decide implements Policy.
+func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
+	t := e.m.Timing
+	for _, p := range v.Noticed {
+		e.cool[p] = v.Now + t.Notice + askAgain
+		e.stops[p] = v.Now + t.Slack()
+		e.leaving = append(e.leaving, p)
+	}
+	refused := false
+	for _, p := range v.Refused {
+		if p >= 0 {
+			e.cool[p] = v.Now + askAgain
+		}
+		refused = true
+	}
+
+	if t.Gap() > 0 && e.p.Headroom != HeadroomNever {
+		return e.spare(v, refused, orders)
+	}
+
+	floor := int32(math.Ceil(e.p.Floor * float64(v.Want)))
+	have := v.Ready + v.Starting
+	wake := Never
+	switch missing := v.Want - have; {
+	case missing > 0:
+		orders, wake = e.replace(v, missing, floor, refused, orders)
+	case missing < 0:
+		if surplus := min(-missing, v.Ready-v.Want); surplus > 0 {
+			orders = e.release(v, surplus, floor, orders)
+		}
+	}
+
+	// Back to spot. What stands in on demand is asked for as spot, and released when
+	// that is ready.
+	if bridge := v.OnDemand.Ready + v.OnDemand.Starting - floor; bridge > 0 && v.Want <= have {
+		coming := v.Starting - v.OnDemand.Starting + max(0, v.Ready-v.Want)
+		if n := bridge - coming; n > 0 {
+			if v.Now >= e.nextProbe || refused {
+				var left int32
+				orders, left = e.spot(v, n, float64(e.m.OnDemand), orders)
+				if left == n || !refused {
+					e.nextProbe = v.Now + e.p.Probe
+				}
+			}
+			wake = min(wake, max(e.nextProbe, v.Now+1))
+		}
+	} else if v.Now >= e.nextMove && v.Want == have && v.Leaving == 0 {
+		e.nextMove = v.Now + lookMoves
+		orders = e.move(v, orders)
+	}
+	return orders, min(wake, max(e.nextMove, v.Now+1))
+}
+
+// replace asks for missing machines: spot while there is time to be refused, on
+// demand from the last moment on.
+func (e *Evenkeel) replace(v *View, missing, floor int32, refused bool, orders []Order) ([]Order, Time) {
+	t := e.m.Timing
+	if d := min(missing, floor-v.OnDemand.Ready-v.OnDemand.Starting); d > 0 {
+		orders = append(orders, Order{OnDemand, d})
+		missing -= d
+	}
+	if missing == 0 {
+		return orders, Never
+	}
+	// What is missing hurts at once, unless leaving machines still cover for it.
+	last := v.Now
+	if v.Leaving > 0 {
+		last = max(v.Now, e.cover(v)-t.Lead)
+	}
+	// A long notice is no reason to pay for two machines for long.
+	if v.Now < last-patience {
+		return orders, last - patience
+	}
+	urgent := max(0, v.Want-v.Ready-v.Starting)
+	if refused && urgent > 0 && v.Now >= last-t.Answer {
+		// Refused, and no time for another answer.
+		k := min(missing, urgent)
+		orders = append(orders, Order{OnDemand, k})
+		missing -= k
+	}
+	var left int32
+	orders, left = e.spot(v, missing, float64(e.m.OnDemand), orders)
+	if left == 0 {
+		return orders, Never
+	}
+	if urgent > 0 && v.Now >= last-t.Answer {
+		if k := min(left, urgent); k > 0 {
+			orders = append(orders, Order{OnDemand, k})
+		}
+		return orders, v.Now + askSoon
+	}
+	return orders, min(v.Now+e.p.Probe, max(last-t.Answer, v.Now+1))
+}
+
+// cover is until when all machines that were given notice go on serving.
+func (e *Evenkeel) cover(v *View) Time {
+	first, n := Never, 0
+	for _, p := range e.leaving {
+		if v.Pools[p].Leaving > 0 && e.stops[p] > v.Now {
+			first = min(first, e.stops[p])
+			e.leaving[n] = p
+			n++
+		}
+	}
+	e.leaving = e.leaving[:n]
+	return first
+}
+
+// spot asks for n machines in the pools with the least score, as far as it is
+// below the limit, and returns how many it found no place for.
+func (e *Evenkeel) spot(v *View, n int32, limit float64, orders []Order) ([]Order, int32) {
+	clear(e.inRegion)
+	total := int32(0)
+	for i := range v.Pools {
+		s := &v.Pools[i]
+		e.scores[i] = math.Inf(1)
+		if v.Now >= e.cool[i] {
+			e.scores[i] = e.score(v, i)
+		}
+		k := s.Ready + s.Starting
+		e.inRegion[e.regions[i]] += k
+		total += k
+	}
+	first := len(orders)
+	placed := func(i int) int32 {
+		for _, o := range orders[first:] {
+			if o.Pool == int32(i) {
+				return o.Nodes
+			}
+		}
+		return 0
+	}
+	most := int32(math.Ceil(e.p.MaxShare * float64(max(v.Want, 1))))
+	chunk := max(1, v.Want/64)
+	for n > 0 {
+		best, least, capped := -1, math.Inf(1), true
+		for i := range v.Pools {
+			x := e.scores[i]
+			if x >= limit || x >= least {
+				continue
+			}
+			own := v.Pools[i].Ready + v.Pools[i].Starting + placed(i)
+			full := own >= most
+			if total > 0 {
+				region := e.inRegion[e.regions[i]]
+				x *= 1 + e.p.Aversion*(float64(own)+correlationInRegion*float64(region-own)+correlationAcross*float64(total-region))/float64(total)
+			}
+			if full && !capped || full == capped && x >= least {
+				continue
+			}
+			best, least, capped = i, x, full
+		}
+		if best < 0 {
+			break
+		}
+		k := min(n, chunk)
+		if !capped {
+			k = min(k, max(1, most-v.Pools[best].Ready-v.Pools[best].Starting-placed(best)))
+		}
+		orders = add(orders, first, int32(best), k)
+		e.inRegion[e.regions[best]] += k
+		total += k
+		n -= k
+	}
+	return orders, n
+}
+
+// add orders k more in a pool, joining with an order made since first.
+func add(orders []Order, first int, p, k int32) []Order {
+	for i := first; i < len(orders); i++ {
+		if orders[i].Pool == p {
+			orders[i].Nodes += k
+			return orders
+		}
+	}
+	return append(orders, Order{p, k})
+}
+
+// score is what an hour in a pool is expected to cost: its price, and for each
+// reclaim the time in which two machines are paid for and one works, once when it is
+// left for something dearer and once when it is come back to.
+func (e *Evenkeel) score(v *View, i int) float64 {
+	s := &v.Pools[i]
+	perHour := hazard(&e.m.Pools[i], s, v.Now) / 24
+	lead := float64(e.m.Timing.Lead) / 3600
+	return float64(s.Price) * (1 + 2*perHour*lead)
+}
+
+// spare decides where a machine goes sooner than another is ready: whatever is
+// lost is missing until its replacement is ready, unless it was there before.
+//
+// A pool goes as a whole, so machines are spread over as many pools as have
+// capacity, evenly, and so many that those of any one may be missing. That costs
+// k/(k-1) times as much with k pools. With one pool it cannot be done: then they run
+// on demand, and one stays in the pool, so that it counts when a second one is found.
+//
+// The error budget is spent where it buys most. Running without machines to spare
+// saves most when there is one pool (all is on demand otherwise), some with two, and
+// hardly anything with more, while each reclaim takes the same from the budget.
+// Pools of one region often go together; that takes from the budget too. While it is
+// overdrawn, a region counts as one pool, and where that is not enough, on demand is.
+func (e *Evenkeel) spare(v *View, refused bool, orders []Order) ([]Order, Time) {
+	live, regions, full := int32(0), int32(0), int32(0) // in use: pools, regions; pools with too many
+	clear(e.inRegion)
+	for i := range v.Pools {
+		if v.Pools[i].Ready+v.Pools[i].Starting > 0 {
+			live++
+			if e.inRegion[e.regions[i]]++; e.inRegion[e.regions[i]] == 1 {
+				regions++
+			}
+		}
+	}
+	floor := int32(math.Ceil(e.p.Floor * float64(v.Want)))
+	spotWant := v.Want - floor
+	each := spotWant
+	onDemand, byRegion := false, false
+	switch {
+	case !e.affords(v, 0):
+		onDemand = live > 0 && (regions == 1 || !e.affords(v, -3))
+		byRegion = regions > 1 && !onDemand
+	case live <= 1:
+		onDemand = live == 1 && !e.affords(v, 1.2)
+	case live == 2 && e.affords(v, 3), e.affords(v, 8):
+		each = (spotWant + live - 1) / live
+	default:
+		each = (spotWant + live - 2) / (live - 1)
+	}
+	if byRegion {
+		each = (spotWant + regions - 2) / (regions - 1) // of a region
+	}
+	if onDemand {
+		each = 1
+	}
+	spotReady, spotStarting := v.Ready-v.OnDemand.Ready, v.Starting-v.OnDemand.Starting
+
+	// Every pool in use holds its share.
+	share := func(i int) int32 {
+		if byRegion {
+			pools := e.inRegion[e.regions[i]]
+			return (each + pools - 1) / pools
+		}
+		return each
+	}
+	for i := range v.Pools {
+		have := v.Pools[i].Ready + v.Pools[i].Starting
+		switch {
+		case have == 0:
+		case have < share(i) && v.Now >= e.cool[i]:
+			orders = append(orders, Order{int32(i), share(i) - have})
+			spotStarting += share(i) - have
+		case have > share(i):
+			full++
+		}
+	}
+	// What is too much goes when what is to replace it is ready.
+	if full > 0 && v.Starting == 0 && v.Leaving == 0 {
+		left := v.Ready - v.Want // whatever happens, this many may go
+		for i := range v.Pools {
+			if v.Pools[i].Ready == 0 {
+				continue
+			}
+			if extra := min(v.Pools[i].Ready-share(i), left); extra > 0 {
+				orders = append(orders, Order{int32(i), -extra})
+				left -= extra
+			}
+		}
+	}
+	// One more pool is tried at a time, or all missing machines if there is none.
+	if v.Now >= e.nextProbe || refused || live == 0 {
+		first := len(orders)
+		n := int32(1)
+		if live == 0 {
+			n = each
+		}
+		if i := e.another(v); i >= 0 {
+			orders = append(orders, Order{int32(i), n})
+			if !refused {
+				spotStarting += n // the first try may cost an answer's time, no more
+			}
+		}
+		if len(orders) == first || !refused {
+			e.nextProbe = v.Now + e.p.Probe
+		}
+	}
+	// On demand, what spot does not give and what is not on its way.
+	need := v.Want
+	if !onDemand {
+		need = max(floor, v.Want-spotReady-spotStarting)
+		// A bridge stays until spot is ready.
+		need = max(need, min(v.Want-spotReady, v.OnDemand.Ready+v.OnDemand.Starting))
+	}
+	orders = wantOnDemand(v, need, orders)
+	return orders, max(e.nextProbe, v.Now+1)
+}
+
+// affords reports whether the error budget that has gathered up to now pays for
+// so many reclaims. A fifth of it is kept for what cannot be helped.
+func (e *Evenkeel) affords(v *View, reclaims float64) bool {
+	switch e.p.Headroom {
+	case HeadroomNever:
+		return true
+	case HeadroomAlways:
+		return reclaims < 0
+	}
+	bank := 0.8*(1-e.m.Objective)*float64(v.Now) - float64(v.Unserved)
+	return bank >= reclaims*float64(e.m.Timing.Gap())
+}
+
+// another returns a pool in which nothing of ours is, or -1: the one with the
+// least score, where sharing a region with what is there counts against it.
+func (e *Evenkeel) another(v *View) int {
+	clear(e.inRegion)
+	total := int32(0)
+	for i := range v.Pools {
+		k := v.Pools[i].Ready + v.Pools[i].Starting
+		e.inRegion[e.regions[i]] += k
+		total += k
+	}
+	best, least := -1, float64(e.m.OnDemand)
+	for i := range v.Pools {
+		if v.Pools[i].Ready+v.Pools[i].Starting > 0 || v.Now < e.cool[i] {
+			continue
+		}
+		x := e.score(v, i)
+		if total > 0 {
+			x *= 1 + e.p.Aversion*correlationInRegion*float64(e.inRegion[e.regions[i]])/float64(total)
+		}
+		if x < least {
+			best, least = i, x
+		}
+	}
+	return best
+}
+
+// release lets go of machines that are not needed: those on demand first, then
+// those with the worst score.
+func (e *Evenkeel) release(v *View, n, floor int32, orders []Order) []Order {
+	if k := min(n, v.OnDemand.Ready+v.OnDemand.Starting-floor); k > 0 {
+		orders = append(orders, Order{OnDemand, -k})
+		n -= k
+	}
+	first := len(orders)
+	for n > 0 {
+		worst, most := -1, math.Inf(-1)
+	search:
+		for i := range v.Pools {
+			if v.Pools[i].Ready == 0 {
+				continue
+			}
+			for _, o := range orders[first:] {
+				if o.Pool == int32(i) {
+					continue search
+				}
+			}
+			if x := e.score(v, i); x > most {
+				worst, most = i, x
+			}
+		}
+		if worst < 0 {
+			return orders
+		}
+		k := min(n, v.Pools[worst].Ready)
+		orders = append(orders, Order{int32(worst), -k})
+		n -= k
+	}
+	return orders
+}
+
+// move asks for machines in a pool that has become much cheaper than the dearest
+// in use. When they are ready, release lets go of the dear ones.
+func (e *Evenkeel) move(v *View, orders []Order) []Order {
+	worst, most := -1, 0.0
+	for i := range v.Pools {
+		if v.Pools[i].Ready > 0 {
+			if x := e.score(v, i); x > most {
+				worst, most = i, x
+			}
+		}
+	}
+	if worst < 0 {
+		return orders
+	}
+	orders, _ = e.spot(v, min(v.Pools[worst].Ready, max(1, v.Want/8)), most*(1-e.p.Save), orders)
+	return orders
+}
