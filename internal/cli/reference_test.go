@@ -14,7 +14,16 @@ var updateReference = flag.Bool("update-reference", false, "write docs/reference
 func TestReferencePage(t *testing.T) {
 	var page strings.Builder
 	page.WriteString("<!-- Generated from --help: go test ./internal/cli -run Reference -update-reference -->\n")
-	for _, args := range [][]string{{}, {"init"}, {"render"}, {"diff"}, {"cost"}, {"lint"}, {"schema"}} {
+	for _, args := range [][]string{
+		{},
+		{"init"},
+		{"render"},
+		{"diff"},
+		{"cost"},
+		{"lint"},
+		{"schema"},
+		{"report", "interruptions"},
+	} {
 		var help bytes.Buffer
 		if code := Main(t.Context(), append(args, "--help"), Streams{In: strings.NewReader(""), Out: &help, Err: &help}); code != 0 {
 			t.Fatalf("%v --help: exit %d\n%s", args, code, &help)

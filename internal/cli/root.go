@@ -23,6 +23,7 @@ func commands(s Streams) []*cobra.Command {
 		NewDiffCommand(s),
 		NewCostCommand(s),
 		NewSchemaCommand(s),
+		NewReportCommand(s),
 	}
 }
 
