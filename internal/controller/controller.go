@@ -104,8 +104,8 @@ type Controller struct {
 	results chan drain.Result
 	updates chan cluster.Update
 	turns   chan *turn
-	stores  chan struct{} // semaphores
-	others  chan struct{}
+	stores  *lane
+	others  *lane
 }
 
 // turn is one stretch of time in which this process acts.
@@ -135,8 +135,8 @@ func New(c Cluster, sources []Source, cfg Config) *Controller {
 		results: make(chan drain.Result, cfg.Concurrency),
 		updates: make(chan cluster.Update, 16),
 		turns:   make(chan *turn),
-		stores:  make(chan struct{}, half),
-		others:  make(chan struct{}, half),
+		stores:  &lane{most: half},
+		others:  &lane{most: half},
 	}
 }
 
@@ -224,9 +224,8 @@ func (c *Controller) loop(ctx context.Context) {
 		synced  bool
 		timer   = time.NewTimer(time.Hour)
 		workers sync.WaitGroup
-		now     *turn                     // nil while it is not our turn
-		ended   <-chan struct{}           // of the turn's context
-		ids     = make(map[string]string) // of the nodes whose Records were stored in this turn
+		now     *turn           // nil while it is not our turn
+		ended   <-chan struct{} // of the turn's context
 	)
 	defer timer.Stop()
 
@@ -235,7 +234,6 @@ func (c *Controller) loop(ctx context.Context) {
 		state = drain.NewState(c.cfg.Policy)
 		in.Notices, in.Results = nil, nil
 		clear(waiting) // who waited for an answer went with the last turn
-		clear(ids)
 		if !synced {
 			c.cfg.Log.Info("it is our turn; reading the cluster first")
 		}
@@ -321,16 +319,16 @@ func (c *Controller) loop(ctx context.Context) {
 			if e.Kind == drain.Answer {
 				r := waiting[e.Token]
 				delete(waiting, e.Token)
-				c.cfg.Log.Info("notice", "interruption", idOf(in.Cluster, e.Node, ids), "instance", r.notice.Instance, "kind", r.notice.Kind, "node", e.Node,
+				c.cfg.Log.Info("notice", "interruption", e.ID, "instance", r.notice.Instance, "kind", r.notice.Kind, "node", e.Node,
 					"answer", e.Reason, "deadline", r.notice.Deadline, "waited", time.Since(r.asked).Round(time.Millisecond))
 				r.reply <- e.Reason
 				continue
 			}
-			if e.Record != nil {
-				ids[e.Node] = e.Record.ID()
+			l := c.others
+			if e.Kind == drain.Store {
+				l = c.stores
 			}
-			id := idOf(in.Cluster, e.Node, ids)
-			workers.Go(func() { c.do(acting, e, id) })
+			l.add(&workers, func() { c.do(acting, e) })
 		}
 		if out.Wake.IsZero() {
 			timer.Reset(time.Hour)
@@ -340,37 +338,19 @@ func (c *Controller) loop(ctx context.Context) {
 	}
 }
 
-// idOf returns the interruption of a node, for the log: what the cluster shows, or
-// what was stored a moment ago and is not shown yet.
-func idOf(known *cluster.Cluster, node string, stored map[string]string) string {
-	if n := known.Node(node); n != nil && n.Record != "" {
-		if r, err := drain.DecodeRecord(n.Record); err == nil {
-			return r.ID()
-		}
-	}
-	return stored[node]
-}
-
 // do carries out one effect and reports how it ended.
-func (c *Controller) do(ctx context.Context, e drain.Effect, id string) {
-	sem := c.others
-	if e.Kind == drain.Store {
-		sem = c.stores
-	}
-	select {
-	case sem <- struct{}{}:
-	case <-ctx.Done():
-		return
+func (c *Controller) do(ctx context.Context, e drain.Effect) {
+	if ctx.Err() != nil {
+		return // its turn ended while it waited for its place
 	}
 	call, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	began := time.Now()
 	outcome, err := c.carryOut(call, e)
 	cancel()
-	<-sem
 	if ctx.Err() != nil {
 		return // nobody waits for the result any more
 	}
-	c.log(e, id, outcome, err, time.Since(began))
+	c.log(e, outcome, err, time.Since(began))
 	c.cfg.Meter.Effect(e, outcome, sinceNotice(e))
 	select {
 	case c.results <- drain.Result{Effect: e, Outcome: outcome, At: time.Now()}:
@@ -402,7 +382,7 @@ func (c *Controller) carryOut(ctx context.Context, e drain.Effect) (drain.Outcom
 // log writes one line for an effect. What will be tried again as a matter of
 // course is for those who look closely; of other trouble the first line is enough,
 // and the one that says that it is over.
-func (c *Controller) log(e drain.Effect, id string, o drain.Outcome, err error, took time.Duration) {
+func (c *Controller) log(e drain.Effect, o drain.Outcome, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch o {
 	case drain.Conflict, drain.Blocked:
@@ -415,7 +395,7 @@ func (c *Controller) log(e drain.Effect, id string, o drain.Outcome, err error, 
 	if e.Again && level > slog.LevelInfo {
 		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{slog.String("interruption", id), slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
+	attrs := []slog.Attr{slog.String("interruption", e.ID), slog.String("node", e.Node), slog.String("reason", string(e.Reason)),
 		slog.String("outcome", string(o)), slog.Duration("took", took.Round(time.Millisecond))}
 	if e.Pod.Name != "" {
 		attrs = append(attrs, slog.String("pod", e.Pod.String()))

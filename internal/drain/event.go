@@ -20,7 +20,7 @@ const (
 	EventMissed    EventKind = "missed"    // the deadline came with pods still there
 	EventCancelled EventKind = "cancelled" // the notice was taken back, by its sender or by a person
 	EventExpired   EventKind = "expired"   // the machine outlived its deadline and was given back
-	EventClosed    EventKind = "closed"    // the node is gone; nothing more will be said about it
+	EventClosed    EventKind = "closed"    // the machine is gone; nothing more will be said about it
 )
 
 // An Event tells those who watch (notifications, Kubernetes Events, the proof
@@ -39,7 +39,7 @@ type Event struct {
 	Pod     cluster.Key
 	UID     cluster.UID
 	Service string // "Deployment/web" and the like; empty for a bare pod
-	Effect  Kind   // Handoff, Evict or Delete
+	Effect  Kind   // Handoff, Withdraw, Evict or Delete
 	Outcome Outcome
 	Budget  string // the PodDisruptionBudget that blocks, if Outcome is Blocked and it is known
 

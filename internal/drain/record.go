@@ -17,8 +17,16 @@ import (
 type Record struct {
 	// Notice is the one that set the deadline: the earliest of those received.
 	Notice interruption.Notice `json:"notice"`
-	// Deadline is when the machine goes.
-	Deadline time.Time `json:"deadline"`
+	// Deadline is when the machine goes. Zero for a rebalance recommendation, and for
+	// a person who is in no hurry.
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Start is when the drain begins, if that is not at once: what is announced for
+	// next week is not emptied today. Zero from then on.
+	Start time.Time `json:"start,omitzero"`
+	// Hooks are the lifecycle actions that wait for the node to be emptied, and
+	// Completed is when they were told that it is, or that it will not be.
+	Hooks     []interruption.Hook `json:"hooks,omitempty"`
+	Completed time.Time           `json:"completed,omitzero"`
 	// Cordoned says that Evenkeel made the node unschedulable. A node that a person
 	// had cordoned before is not ours to uncordon.
 	Cordoned bool `json:"cordoned,omitempty"`
@@ -26,6 +34,11 @@ type Record struct {
 	Stored time.Time `json:"stored"`
 	// Emptied is when the last pod that had to move had left. Zero until then.
 	Emptied time.Time `json:"emptied,omitzero"`
+	// OutOfService says that the node was given the taint of that name, since its
+	// machine is gone and pods with volumes were left.
+	OutOfService bool `json:"outOfService,omitempty"`
+	// Closed is when the machine was found to be gone. The node's object may remain.
+	Closed time.Time `json:"closed,omitzero"`
 }
 
 // ID names the interruption: the same for as long as it lasts, whatever notices
@@ -61,8 +74,11 @@ func DecodeRecord(value string) (Record, error) {
 	if r.Version != recordVersion {
 		return Record{}, fmt.Errorf("decoding a Record: version %d is not %d: it was written by another release of Evenkeel", r.Version, recordVersion)
 	}
-	if r.Deadline.IsZero() || r.Notice.Instance == "" {
-		return Record{}, fmt.Errorf("decoding a Record: deadline and notice.instance must be set")
+	if r.Notice.Instance == "" {
+		return Record{}, fmt.Errorf("decoding a Record: notice.instance must be set")
+	}
+	if r.Deadline.IsZero() && r.Notice.Kind != interruption.Rebalance && r.Notice.Kind != interruption.ManualDrain {
+		return Record{}, fmt.Errorf("decoding a Record: a %q must have a deadline", r.Notice.Kind)
 	}
 	return r.Record, nil
 }

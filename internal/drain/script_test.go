@@ -98,8 +98,34 @@ func (s *script) command(f []string) {
 	switch f[0] {
 	case "node":
 		for _, name := range args {
-			w.addNode(name, opts["cordoned"] == "yes")
+			n := w.addNode(name, opts["cordoned"] == "yes")
+			n.Pool, n.Drain, n.Rebalance = opts["pool"], opts["drain"], opts["rebalance"]
+			w.show(n)
 		}
+	case "policy": // policy [drainer=karpenter] [rebalance=cordon] [leave=yes] [pool=NAME]
+		p := &s.state.policy
+		if name := opts["pool"]; name != "" {
+			if p.Pools == nil {
+				p.Pools = make(map[string]PoolPolicy)
+			}
+			p.Pools[name] = PoolPolicy{Rebalance: RebalancePolicy(opts["rebalance"]), Drainer: Drainer(opts["drainer"])}
+			break
+		}
+		p.Rebalance, p.Drainer, p.Leave = RebalancePolicy(opts["rebalance"]), Drainer(opts["drainer"]), opts["leave"] == "yes"
+	case "statefulset": // its pods have owner=StatefulSet
+		w.addStatefulSet(args[0], s.int(opts["replicas"]))
+	case "silent", "back": // the node's kubelet
+		for _, name := range args {
+			n := w.nodes[name]
+			n.Ready = f[0] == "back"
+			w.show(n)
+		}
+	case "quota": // no more pods are admitted
+		w.quota = args[0] == "on"
+	case "pdb": // pdb NAME app=A [min=N] [max=N] [other-min=N] [other-max=N] [allowed=N]
+		w.addBudget(s.t, args[0], opts)
+	case "rollout": // the Deployment has a new template: pods of it may be added with hash=h2
+		w.rollout(args[0])
 	case "deployment":
 		d := w.addDeployment(args[0], s.int(opts["replicas"]))
 		d.Recreate = opts["strategy"] == "Recreate"
@@ -130,6 +156,16 @@ func (s *script) command(f []string) {
 		p := w.addPod(args[0], app, args[1], owner, grace, opts["ready"] != "no")
 		p.NoHandoff, p.OnDeadline = opts["handoff"] == "no", opts["on-deadline"]
 		p.Completed, p.Mirror = opts["completed"] == "yes", opts["mirror"] == "yes"
+		p.Volumes, p.Targeted = opts["volumes"] == "yes", opts["targeted"] == "yes"
+		if opts["serving"] == "yes" {
+			p.Labels[cluster.ServingLabel] = "true"
+		}
+		if v := opts["deregistration"]; v != "" {
+			p.Deregistration = s.duration(v)
+		}
+		if opts["terminating"] == "yes" {
+			p.Terminating, p.Ends = true, w.now.Add(grace)
+		}
 		w.show(p)
 	case "scale":
 		d := w.deploys[args[0]]
@@ -143,17 +179,30 @@ func (s *script) command(f []string) {
 		w.view.Apply(cluster.Change{Object: &d.Deployment, Gone: true})
 	case "full":
 		w.full = true
-	case "notice": // notice NODE... lead=120s [kind=rebalance]
+	case "notice": // notice NODE... [lead=120s] [kind=K] [cloud=C] [sent=-5s] [skew=10s] [hook=H]
 		for _, name := range args {
 			s.token++
 			n := interruption.Notice{
 				ID: fmt.Sprint("n", s.token), Cloud: interruption.AWS, Kind: interruption.SpotInterruption,
 				Instance: interruption.InstanceID("i-" + name), Sent: w.now, Seen: w.now,
 			}
-			if opts["kind"] == "rebalance" {
-				n.Kind = interruption.Rebalance
-			} else {
-				n.Deadline = w.now.Add(s.duration(opts["lead"]))
+			if v := opts["kind"]; v != "" {
+				n.Kind = interruption.Kind(v)
+			}
+			if v := opts["cloud"]; v != "" {
+				n.Cloud = interruption.Cloud(v)
+			}
+			if v := opts["sent"]; v != "" {
+				n.Sent = w.now.Add(s.duration(v))
+			}
+			if v := opts["skew"]; v != "" { // our clock is behind the sender's
+				n.Sent = w.now.Add(s.duration(v))
+			}
+			if v := opts["lead"]; v != "" {
+				n.Deadline = n.Sent.Add(s.duration(v))
+			}
+			if v := opts["hook"]; v != "" {
+				n.Hook = &interruption.Hook{Group: "workers", Name: v, Token: "t-" + name, Instance: n.Instance}
 			}
 			s.in.Notices = append(s.in.Notices, Received{s.token, n})
 		}
@@ -189,7 +238,7 @@ func (s *script) command(f []string) {
 	case "lose-results":
 		s.hold = true
 	case "restart":
-		s.state, s.hold, s.wake, s.in = NewState(Policy{}), false, time.Time{}, Input{}
+		s.state, s.hold, s.wake, s.in = NewState(s.state.policy), false, time.Time{}, Input{}
 	case "at": // at +5s: on the way, every wake-up is kept
 		end := w.now.Add(s.duration(args[0]))
 		for {
@@ -253,8 +302,11 @@ func (s *script) settle() {
 
 func (s *script) outcome(e Effect) Outcome {
 	name := e.Pod.Name
-	if e.Kind == Store {
+	switch e.Kind {
+	case Store:
 		name = e.Node
+	case Heartbeat, Complete:
+		name = e.Hook.Name
 	}
 	if f := s.fails[string(e.Kind)+" "+name]; f != nil && f.times > 0 {
 		f.times--

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,7 +22,9 @@ type world struct {
 	deploys map[string]*deploy
 	pods    map[string]*cluster.Pod
 	view    *cluster.Cluster
-	full    bool           // nothing can be scheduled any more
+	full    bool // nothing can be scheduled any more
+	quota   bool // no pod can be created any more
+	pdbs    map[string]*cluster.Budget
 	budgets map[string]int // app -> the fewest ready pods that an eviction may leave
 	serial  int
 
@@ -45,14 +48,16 @@ func newWorld() *world {
 		deploys: make(map[string]*deploy),
 		pods:    make(map[string]*cluster.Pod),
 		budgets: make(map[string]int),
+		pdbs:    make(map[string]*cluster.Budget),
 		view:    cluster.New(),
 	}
 }
 
-func (w *world) addNode(name string, cordoned bool) {
+func (w *world) addNode(name string, cordoned bool) *cluster.Node {
 	n := &cluster.Node{Name: name, Instance: interruption.InstanceID("i-" + name), Ready: true, Unschedulable: cordoned}
 	w.nodes[name] = n
 	w.show(n)
+	return n
 }
 
 // show sends a copy of an object to the view, as a watch event does.
@@ -87,13 +92,19 @@ func clone(o cluster.Object) cluster.Object {
 	case *cluster.Deployment:
 		c := *o
 		return &c
+	case *cluster.Budget:
+		c := *o
+		return &c
+	case *cluster.ReplicaSet:
+		c := *o
+		return &c
 	}
 	return o // the others are never changed in place
 }
 
 func (w *world) addDeployment(name string, replicas int) *deploy {
 	d := &deploy{
-		Deployment: cluster.Deployment{Key: cluster.Key{Namespace: ns, Name: name}, UID: cluster.UID("uid-" + name), Replicas: replicas},
+		Deployment: cluster.Deployment{Key: cluster.Key{Namespace: ns, Name: name}, UID: cluster.UID("uid-" + name), Replicas: replicas, Template: labels.Set{"app": name}},
 	}
 	d.set = cluster.ReplicaSet{
 		Key: cluster.Key{Namespace: ns, Name: name + "-h1"}, UID: cluster.UID("uid-" + name + "-h1"), Hash: "h1",
@@ -106,19 +117,74 @@ func (w *world) addDeployment(name string, replicas int) *deploy {
 	return d
 }
 
+// rollout gives a Deployment a new template: its old ReplicaSet makes no more pods.
+func (w *world) rollout(name string) {
+	d := w.deploys[name]
+	set := d.set
+	set.Hash, set.Name, set.UID = "h2", name+"-h2", d.set.UID+"2"
+	set.Selector = labels.SelectorFromSet(labels.Set{"app": name, cluster.TemplateHashLabel: "h2"})
+	d.set = set
+	w.show(&set)
+	w.reconcile()
+}
+
+func (w *world) addStatefulSet(name string, replicas int) {
+	w.show(&cluster.Controller{
+		Key: cluster.Key{Namespace: ns, Name: name}, Kind: "StatefulSet", UID: cluster.UID("uid-" + name), Replicas: replicas,
+		Selector: labels.SelectorFromSet(labels.Set{"app": name}), Template: labels.Set{"app": name},
+	})
+}
+
+func (w *world) addBudget(t *testing.T, name string, opts map[string]string) {
+	limit := func(k string) *cluster.Limit {
+		v := opts[k]
+		if v == "" {
+			return nil
+		}
+		l, err := cluster.ParseLimit(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &l
+	}
+	b := &cluster.Budget{
+		Key: cluster.Key{Namespace: ns, Name: name}, UID: cluster.UID("uid-pdb-" + name),
+		Selector: labels.SelectorFromSet(labels.Set{"app": opts["app"]}),
+		Min:      limit("min"), Max: limit("max"), OtherMin: limit("other-min"), OtherMax: limit("other-max"),
+	}
+	if v := limit("allowed"); v != nil {
+		b.Allowed = v.N
+	}
+	w.pdbs[name] = b
+	w.show(b)
+}
+
+// twoBudgets reports whether two budgets match a pod, which the Eviction API
+// never evicts then.
+func (w *world) twoBudgets(p *cluster.Pod) bool {
+	n := 0
+	for _, b := range w.pdbs {
+		if b.Selector.Matches(p.Labels) {
+			n++
+		}
+	}
+	return n > 1
+}
+
 // addPod adds a pod of a Deployment, or of the owner given.
 func (w *world) addPod(name, app, node string, owner cluster.Owner, grace time.Duration, ready bool) *cluster.Pod {
 	w.serial++
 	p := &cluster.Pod{
 		Key: cluster.Key{Namespace: ns, Name: name}, UID: cluster.UID(fmt.Sprintf("uid-%d", w.serial)),
 		Node: node, Labels: labels.Set{"app": app}, Owner: owner, Grace: grace, Ready: ready,
+		Deregistration: -1,
 	}
 	if ready {
 		p.ReadySince = w.now
 	}
 	if d := w.deploys[app]; d != nil && owner.Kind == "" {
 		p.Owner = cluster.Owner{Kind: "ReplicaSet", Name: d.set.Name, UID: d.set.UID}
-		p.Labels[cluster.TemplateHashLabel] = "h1"
+		p.Labels[cluster.TemplateHashLabel] = d.set.Hash
 	}
 	w.pods[name] = p
 	w.show(p)
@@ -135,7 +201,7 @@ func (w *world) reconcile() {
 				have++
 			}
 		}
-		for ; have < d.Replicas; have++ {
+		for ; have < d.Replicas && !w.quota; have++ {
 			node := w.place(name)
 			d.made++
 			w.addPod(fmt.Sprintf("%s-r%d", name, d.made), name, node, cluster.Owner{}, 10*time.Second, false)
@@ -218,6 +284,26 @@ func (w *world) apply(e Effect) Outcome {
 		}
 		n.Unschedulable = (n.Unschedulable || e.Cordon) && !e.Uncordon
 		w.show(n)
+		if e.Taint { // what the pod garbage collector does
+			for _, name := range sortedKeys(w.pods) {
+				if p := w.pods[name]; p.Node == e.Node && p.Terminating {
+					w.gone(name)
+				}
+			}
+		}
+		return Done
+	}
+	switch e.Kind {
+	case Heartbeat, Complete:
+		return Done
+	case Rebudget:
+		b := w.pdbs[e.Pod.Name]
+		lo, hi := e.Budget.Min, e.Budget.Max
+		b.Min, b.OtherMin, b.Max, b.OtherMax = &lo, nil, nil, &hi
+		if e.Budget.EnforceMax {
+			b.Min, b.OtherMin, b.Max, b.OtherMax = nil, &lo, &hi, nil
+		}
+		w.show(b)
 		return Done
 	}
 	p := w.pods[e.Pod.Name]
@@ -229,20 +315,36 @@ func (w *world) apply(e Effect) Outcome {
 		p.Deadline = FormatDeadline(e.Deadline)
 		w.show(p)
 	case Handoff:
-		p.Deadline = FormatDeadline(e.Deadline)
+		if !e.Deadline.IsZero() {
+			p.Deadline = FormatDeadline(e.Deadline)
+		}
 		if p.ReleasedFrom() != "" {
 			return Done
 		}
-		p.Labels = labels.Set{"app": p.Labels["app"], cluster.HandoffLabel: e.Hash}
+		was := p.Labels
+		p.Labels = labels.Set{"app": was["app"], cluster.HandoffLabel: e.Hash}
+		if v := was[cluster.ServingLabel]; v != "" {
+			p.Labels[cluster.ServingLabel] = v
+		}
 		p.Owner = cluster.Owner{}
 		w.show(p)
 		w.reconcile()
+	case Withdraw:
+		p.Labels = labels.Set{"app": p.Labels["app"], cluster.HandoffLabel: p.Labels[cluster.HandoffLabel]}
+		p.Withdrawn = e.At
+		w.show(p)
 	case Evict, Delete:
 		app := p.Labels["app"]
+		if e.Kind == Evict && w.twoBudgets(p) {
+			return Blocked
+		}
 		if min, ok := w.budgets[app]; ok && e.Kind == Evict && p.Ready && !p.Terminating && w.readyOf(app)-1 < min {
 			return Blocked
 		}
 		p.Terminating = true
+		if p.Ends = w.now.Add(p.Grace); e.Grace != nil {
+			p.Ends = w.now.Add(*e.Grace)
+		}
 		w.show(p)
 		w.reconcile()
 	}
@@ -267,7 +369,7 @@ func (w *world) String() string {
 		for _, f := range []struct {
 			is   bool
 			text string
-		}{{p.Ready, "ready"}, {!p.Ready, "not ready"}, {p.ReleasedFrom() != "", "released"}, {p.Terminating, "terminating"}, {p.Deadline != "", "knows its deadline"}} {
+		}{{p.Ready, "ready"}, {!p.Ready, "not ready"}, {p.ReleasedFrom() != "", "released"}, {!p.Withdrawn.IsZero(), "withdrawn"}, {p.Terminating, "terminating"}, {p.Deadline != "", "knows its deadline"}} {
 			if f.is {
 				b.WriteString(", " + f.text)
 			}

@@ -2,13 +2,16 @@ package kube
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
@@ -38,10 +41,16 @@ func convert(obj any) (cluster.Object, error) {
 		if o.Spec.Replicas != nil {
 			d.Replicas = int(*o.Spec.Replicas)
 		}
+		d.Template = o.Spec.Template.Labels
 		return d, nil
 	case *appsv1.StatefulSet:
 		sel, err := selector(o, o.Spec.Selector)
-		return adopter(o, "StatefulSet", sel), err
+		a := adopter(o, "StatefulSet", sel)
+		a.Template, a.Replicas = o.Spec.Template.Labels, 1
+		if o.Spec.Replicas != nil {
+			a.Replicas = int(*o.Spec.Replicas)
+		}
+		return a, err
 	case *batchv1.Job:
 		sel, err := selector(o, o.Spec.Selector)
 		return adopter(o, "Job", sel), err
@@ -55,8 +64,42 @@ func convert(obj any) (cluster.Object, error) {
 			return nil, nil
 		}
 		return &cluster.Service{Key: key(o), Selector: o.Spec.Selector}, nil
+	case *policyv1.PodDisruptionBudget:
+		return budget(o)
 	}
 	return nil, fmt.Errorf("converting a %T: not a kind that is watched", obj)
+}
+
+func budget(o *policyv1.PodDisruptionBudget) (cluster.Object, error) {
+	sel, err := selector(o, o.Spec.Selector)
+	b := &cluster.Budget{
+		Key: key(o), UID: cluster.UID(o.UID), Selector: sel, Allowed: int(o.Status.DisruptionsAllowed),
+		Min: limit(o.Spec.MinAvailable), Max: limit(o.Spec.MaxUnavailable),
+	}
+	for name, to := range map[string]**cluster.Limit{
+		cluster.MinAvailableAnnotation: &b.OtherMin, cluster.MaxUnavailableAnnotation: &b.OtherMax,
+	} {
+		if v, ok := o.Annotations[name]; ok {
+			l, bad := cluster.ParseLimit(v)
+			if bad != nil {
+				err = fmt.Errorf("reading annotation %s of budget %s: %w", name, b.Key, bad)
+				continue
+			}
+			*to, b.Version = &l, o.ResourceVersion
+		}
+	}
+	return b, err
+}
+
+func limit(v *intstr.IntOrString) *cluster.Limit {
+	if v == nil {
+		return nil
+	}
+	l, err := cluster.ParseLimit(v.String())
+	if err != nil {
+		return nil // not reached: the API server has checked it
+	}
+	return &l
 }
 
 func key(o metav1.Object) cluster.Key {
@@ -86,6 +129,10 @@ func adopter(o metav1.Object, kind string, sel labels.Selector) *cluster.Control
 	return &cluster.Controller{Key: key(o), Kind: kind, UID: cluster.UID(o.GetUID()), Selector: sel}
 }
 
+// targetHealth begins the readiness gates that the AWS Load Balancer Controller
+// gives to pods that it registers in target groups by their IP.
+const targetHealth = "target-health.elbv2.k8s.aws/"
+
 func pod(o *corev1.Pod) *cluster.Pod {
 	p := &cluster.Pod{
 		Key: key(o), UID: cluster.UID(o.UID), Node: o.Spec.NodeName,
@@ -96,6 +143,23 @@ func pod(o *corev1.Pod) *cluster.Pod {
 		Deadline:    o.Annotations[cluster.DeadlineAnnotation],
 		NoHandoff:   o.Annotations[cluster.HandoffAnnotation] == "false",
 		OnDeadline:  o.Annotations[cluster.OnDeadlineAnnotation],
+
+		Deregistration: -1,
+	}
+	if o.DeletionTimestamp != nil {
+		p.Ends = o.DeletionTimestamp.Time
+	}
+	if d, err := time.ParseDuration(o.Annotations[cluster.DeregistrationAnnotation]); err == nil && d >= 0 {
+		p.Deregistration = d
+	}
+	if at, err := time.Parse(time.RFC3339, o.Annotations[cluster.WithdrawnAnnotation]); err == nil {
+		p.Withdrawn = at
+	}
+	for _, v := range o.Spec.Volumes {
+		p.Volumes = p.Volumes || v.PersistentVolumeClaim != nil || v.Ephemeral != nil
+	}
+	for _, g := range o.Spec.ReadinessGates {
+		p.Targeted = p.Targeted || strings.HasPrefix(string(g.ConditionType), targetHealth)
 	}
 	_, p.Mirror = o.Annotations[corev1.MirrorPodAnnotationKey]
 	if s := o.Spec.TerminationGracePeriodSeconds; s != nil {

@@ -7,8 +7,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 )
@@ -50,18 +52,41 @@ func TestConvert(t *testing.T) {
 			&cluster.Pod{
 				Key: cluster.Key{Namespace: "a", Name: "p"}, UID: "u", Node: "n", Labels: labels.Set{"app": "web"},
 				Owner: cluster.Owner{Kind: "ReplicaSet", Name: "web-1", UID: "u1"}, Ready: true, ReadySince: since,
-				Grace: 7 * time.Second, NoHandoff: true, OnDeadline: "leave", Deadline: "d",
+				Grace: 7 * time.Second, Deregistration: -1, NoHandoff: true, OnDeadline: "leave", Deadline: "d",
 			},
 		},
 		{
 			"a mirror pod that is terminating",
 			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", DeletionTimestamp: &metav1.Time{Time: since}, Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"}}},
-			&cluster.Pod{Key: cluster.Key{Name: "p"}, Grace: 30 * time.Second, Terminating: true, Mirror: true},
+			&cluster.Pod{Key: cluster.Key{Name: "p"}, Grace: 30 * time.Second, Deregistration: -1, Terminating: true, Ends: since, Mirror: true},
 		},
 		{
 			"a completed pod",
 			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{Phase: corev1.PodSucceeded}},
-			&cluster.Pod{Key: cluster.Key{Name: "p"}, Grace: 30 * time.Second, Completed: true},
+			&cluster.Pod{Key: cluster.Key{Name: "p"}, Grace: 30 * time.Second, Deregistration: -1, Completed: true},
+		},
+		{
+			"a pod behind a load balancer, with a volume",
+			&corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: "p", Annotations: map[string]string{cluster.DeregistrationAnnotation: "20s", cluster.WithdrawnAnnotation: since.Format(time.RFC3339Nano)}},
+				Spec: corev1.PodSpec{
+					ReadinessGates: []corev1.PodReadinessGate{{ConditionType: "target-health.elbv2.k8s.aws/k8s-web-1"}},
+					Volumes:        []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}},
+				},
+			},
+			&cluster.Pod{Key: cluster.Key{Name: "p"}, Grace: 30 * time.Second, Deregistration: 20 * time.Second, Withdrawn: since, Targeted: true, Volumes: true},
+		},
+		{
+			"a budget with both limits",
+			&policyv1.PodDisruptionBudget{
+				ObjectMeta: metav1.ObjectMeta{Name: "b", UID: "u", ResourceVersion: "7", Annotations: map[string]string{cluster.MinAvailableAnnotation: "2"}},
+				Spec:       policyv1.PodDisruptionBudgetSpec{MaxUnavailable: ptr(intstr.FromString("25%")), Selector: &metav1.LabelSelector{}},
+				Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1},
+			},
+			&cluster.Budget{
+				Key: cluster.Key{Name: "b"}, UID: "u", Version: "7", Selector: labels.Everything(), Allowed: 1,
+				Max: &cluster.Limit{N: 25, Percent: true}, OtherMin: &cluster.Limit{N: 2},
+			},
 		},
 		{
 			"a Deployment with the API's defaults",

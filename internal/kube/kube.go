@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
@@ -67,24 +68,31 @@ func (c *Client) Do(ctx context.Context, e drain.Effect) (drain.Outcome, error) 
 	case drain.Store:
 		return c.store(ctx, e)
 	case drain.Announce:
-		err = c.patchPod(ctx, e, map[string]any{
-			"annotations": map[string]any{cluster.DeadlineAnnotation: drain.FormatDeadline(e.Deadline)},
-		})
+		err = c.patchPod(ctx, e, map[string]any{"annotations": deadline(e)})
 	case drain.Handoff:
 		err = c.patchPod(ctx, e, map[string]any{
-			"annotations": map[string]any{cluster.DeadlineAnnotation: drain.FormatDeadline(e.Deadline)},
+			"annotations": deadline(e),
 			"labels":      map[string]any{cluster.TemplateHashLabel: nil, cluster.HandoffLabel: e.Hash},
 		})
-	case drain.Evict:
-		err = c.api.PolicyV1().Evictions(e.Pod.Namespace).Evict(ctx, &policyv1.Eviction{
-			ObjectMeta:    metav1.ObjectMeta{Namespace: e.Pod.Namespace, Name: e.Pod.Name},
-			DeleteOptions: deleteOptions(e),
+	case drain.Withdraw:
+		err = c.patchPod(ctx, e, map[string]any{
+			"annotations": map[string]any{cluster.WithdrawnAnnotation: e.At.UTC().Format(time.RFC3339Nano)},
+			"labels":      map[string]any{cluster.ServingLabel: nil},
 		})
+	case drain.Evict:
+		err = once(c.api.CoreV1().RESTClient().Post().Namespace(e.Pod.Namespace).Resource("pods").Name(e.Pod.Name).SubResource("eviction").
+			Body(&policyv1.Eviction{
+				ObjectMeta:    metav1.ObjectMeta{Namespace: e.Pod.Namespace, Name: e.Pod.Name},
+				DeleteOptions: deleteOptions(e),
+			})).Do(ctx).Error()
 		if blocked(err) {
 			return drain.Blocked, err
 		}
 	case drain.Delete:
-		err = c.api.CoreV1().Pods(e.Pod.Namespace).Delete(ctx, e.Pod.Name, *deleteOptions(e))
+		err = once(c.api.CoreV1().RESTClient().Delete().Namespace(e.Pod.Namespace).Resource("pods").Name(e.Pod.Name).Body(deleteOptions(e))).Do(ctx).Error()
+	case drain.Rebudget:
+		err = once(c.api.PolicyV1().RESTClient().Patch(types.MergePatchType).Namespace(e.Pod.Namespace).Resource("poddisruptionbudgets").
+			Name(e.Pod.Name).Body(rebudget(e))).Do(ctx).Error()
 	default:
 		return drain.Refused, fmt.Errorf("carrying out a %s: not an effect on the cluster", e.Kind)
 	}
@@ -109,17 +117,52 @@ func (n nodes) GetNode(ctx context.Context, name string) (*corev1.Node, error) {
 }
 
 func (n nodes) PatchNode(ctx context.Context, name string, patch []byte) error {
-	_, err := n.api.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
-	return err
+	return once(n.api.CoreV1().RESTClient().Patch(types.MergePatchType).Resource("nodes").Name(name).Body(patch)).Do(ctx).Error()
 }
 
 // patchPod patches the metadata of the very pod that the decision saw: the UID in
 // the patch makes the API server refuse it for another one of the same name.
 func (c *Client) patchPod(ctx context.Context, e drain.Effect, meta map[string]any) error {
 	meta["uid"] = e.UID
-	_, err := c.api.CoreV1().Pods(e.Pod.Namespace).Patch(ctx, e.Pod.Name, types.MergePatchType,
-		nodeapi.Encode(map[string]any{"metadata": meta}), metav1.PatchOptions{})
-	return err
+	return once(c.api.CoreV1().RESTClient().Patch(types.MergePatchType).Namespace(e.Pod.Namespace).Resource("pods").Name(e.Pod.Name).
+		Body(nodeapi.Encode(map[string]any{"metadata": meta}))).Do(ctx).Error()
+}
+
+// once has a request tried only once. client-go would wait for as long as the
+// server says, up to ten times over; when to try again is decided by package
+// drain, which knows what is more urgent. Requests are made by hand for this, and
+// since an answer that nobody reads need not be decoded.
+func once(r *rest.Request) *rest.Request { return r.MaxRetries(0) }
+
+// deadline is what a pod is told; nothing if its machine has no deadline.
+func deadline(e drain.Effect) map[string]any {
+	if e.Deadline.IsZero() {
+		return nil
+	}
+	return map[string]any{cluster.DeadlineAnnotation: drain.FormatDeadline(e.Deadline)}
+}
+
+// rebudget swaps the limit of a budget that is enforced with the one that is
+// noted, if the budget is still the one that the decision saw.
+func rebudget(e drain.Effect) []byte {
+	c := e.Budget
+	spec := map[string]any{"minAvailable": intOrString(c.Min), "maxUnavailable": nil}
+	notes := map[string]any{cluster.MaxUnavailableAnnotation: c.Max.String(), cluster.MinAvailableAnnotation: nil}
+	if c.EnforceMax {
+		spec = map[string]any{"minAvailable": nil, "maxUnavailable": intOrString(c.Max)}
+		notes = map[string]any{cluster.MaxUnavailableAnnotation: nil, cluster.MinAvailableAnnotation: c.Min.String()}
+	}
+	return nodeapi.Encode(map[string]any{
+		"metadata": map[string]any{"uid": e.UID, "resourceVersion": c.Version, "annotations": notes},
+		"spec":     spec,
+	})
+}
+
+func intOrString(l cluster.Limit) any {
+	if l.Percent {
+		return l.String()
+	}
+	return l.N
 }
 
 func deleteOptions(e drain.Effect) *metav1.DeleteOptions {

@@ -10,7 +10,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -44,6 +46,7 @@ func (c *Client) Watch(ctx context.Context, updates chan<- cluster.Update) error
 		{c.api.AppsV1().RESTClient(), "deployments", &appsv1.Deployment{}},
 		{c.api.AppsV1().RESTClient(), "statefulsets", &appsv1.StatefulSet{}},
 		{c.api.BatchV1().RESTClient(), "jobs", &batchv1.Job{}},
+		{c.api.PolicyV1().RESTClient(), "poddisruptionbudgets", &policyv1.PodDisruptionBudget{}},
 	}
 	var unlisted atomic.Int64
 	unlisted.Store(int64(len(kinds)))
@@ -81,17 +84,51 @@ type sink struct {
 	filled   bool
 }
 
-var _ cache.ReflectorStore = (*sink)(nil)
+var _ cache.TransformingStore = (*sink)(nil)
+
+// item is what is kept of an API object while a list of them comes in.
+type item struct {
+	metav1.ObjectMeta // namespace and name only
+	object            cluster.Object
+	version           nodeapi.Version // of a node
+}
+
+// Transformer turns objects into items as they arrive. Without it, a list of
+// thousands of pods would be held in full before the first could be forgotten.
+func (s *sink) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) { return s.item(obj) }
+}
+
+func (s *sink) item(obj any) (*item, error) {
+	if it, ok := obj.(*item); ok {
+		return it, nil
+	}
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", s.resource, err)
+	}
+	it := &item{ObjectMeta: metav1.ObjectMeta{Namespace: m.GetNamespace(), Name: m.GetName()}}
+	if it.object, err = convert(obj); err != nil {
+		// One object that makes no sense must not hide all the others.
+		s.client.log.Warn("watching "+s.resource, "err", err)
+	}
+	if n, ok := obj.(*corev1.Node); ok {
+		it.version = nodeapi.VersionOf(n)
+	}
+	return it, nil
+}
 
 func (s *sink) Add(obj any) error    { return s.put(obj) }
 func (s *sink) Update(obj any) error { return s.put(obj) }
 
 func (s *sink) put(obj any) error {
-	ch, err := s.change(obj)
-	if err != nil || ch.Object == nil {
+	it, err := s.item(obj)
+	if err != nil {
 		return err
 	}
-	s.send(cluster.Update{Changes: []cluster.Change{ch}})
+	if ch, ok := s.change(it); ok {
+		s.send(cluster.Update{Changes: []cluster.Change{ch}})
+	}
 	return nil
 }
 
@@ -100,10 +137,8 @@ func (s *sink) Delete(obj any) error {
 	if err != nil {
 		return fmt.Errorf("deleting from %s: %w", s.resource, err)
 	}
-	if o, ok := s.known[k]; ok {
-		delete(s.known, k)
-		s.client.forget(k, o)
-		s.send(cluster.Update{Changes: []cluster.Change{{Object: o, Gone: true}}})
+	if ch, ok := s.gone(k); ok {
+		s.send(cluster.Update{Changes: []cluster.Change{ch}})
 	}
 	return nil
 }
@@ -112,26 +147,21 @@ func (s *sink) Delete(obj any) error {
 // watch was broken for too long. What is known and not in it has gone.
 func (s *sink) Replace(objs []any, _ string) error {
 	there := make(map[string]bool, len(objs))
-	changes := make([]cluster.Change, 0, len(objs))
+	var changes []cluster.Change
 	for _, obj := range objs {
-		m, err := meta.Accessor(obj)
-		if err != nil {
-			return fmt.Errorf("listing %s: %w", s.resource, err)
-		}
-		ch, err := s.change(obj)
+		it, err := s.item(obj)
 		if err != nil {
 			return err
 		}
-		if ch.Object != nil {
-			there[nameOf(m.GetNamespace(), m.GetName())] = true
+		there[nameOf(it.Namespace, it.Name)] = true
+		if ch, ok := s.change(it); ok {
 			changes = append(changes, ch)
 		}
 	}
-	for k, o := range s.known {
+	for k := range s.known {
 		if !there[k] {
-			delete(s.known, k)
-			s.client.forget(k, o)
-			changes = append(changes, cluster.Change{Object: o, Gone: true})
+			ch, _ := s.gone(k)
+			changes = append(changes, ch)
 		}
 	}
 	u := cluster.Update{Changes: changes}
@@ -147,25 +177,31 @@ func (s *sink) Replace(objs []any, _ string) error {
 
 func (s *sink) Resync() error { return nil }
 
-func (s *sink) change(obj any) (cluster.Change, error) {
-	m, err := meta.Accessor(obj)
-	if err != nil {
-		return cluster.Change{}, fmt.Errorf("reading %s: %w", s.resource, err)
+// change returns what an item changes. It is false if that is nothing: most of
+// what happens to an object concerns no decision.
+func (s *sink) change(it *item) (cluster.Change, bool) {
+	k := nameOf(it.Namespace, it.Name)
+	if it.object == nil {
+		return s.gone(k) // there was something to know about it, perhaps
 	}
-	o, err := convert(obj)
-	if err != nil {
-		// One object that makes no sense must not hide all the others.
-		s.client.log.Warn("watching "+s.resource, "err", err)
+	if n, ok := it.object.(*cluster.Node); ok {
+		s.client.remember(n.Name, it.version)
 	}
-	if o == nil {
-		return cluster.Change{}, nil
+	if old := s.known[k]; old != nil && cluster.Equal(old, it.object) {
+		return cluster.Change{}, false
 	}
-	k := nameOf(m.GetNamespace(), m.GetName())
-	s.known[k] = o
-	if n, ok := o.(*cluster.Node); ok {
-		s.client.remember(n.Name, nodeapi.Version{ResourceVersion: m.GetResourceVersion(), Record: n.Record, Unschedulable: n.Unschedulable})
+	s.known[k] = it.object
+	return cluster.Change{Object: it.object}, true
+}
+
+func (s *sink) gone(k string) (cluster.Change, bool) {
+	o, ok := s.known[k]
+	if !ok {
+		return cluster.Change{}, false
 	}
-	return cluster.Change{Object: o}, nil
+	delete(s.known, k)
+	s.client.forget(k, o)
+	return cluster.Change{Object: o, Gone: true}, true
 }
 
 func nameOf(namespace, name string) string {

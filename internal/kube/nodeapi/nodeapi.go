@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,11 +32,16 @@ type Version struct {
 	ResourceVersion string
 	Record          string
 	Unschedulable   bool
+	Taints          []corev1.Taint
 }
+
+// OutOfService is the taint of a node whose machine is known to be gone: its pods
+// are deleted without their kubelet's word, and their volumes detached at once.
+var OutOfService = corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "evenkeel", Effect: corev1.TaintEffectNoExecute}
 
 // VersionOf returns the Version of a node.
 func VersionOf(n *corev1.Node) Version {
-	return Version{n.ResourceVersion, n.Annotations[cluster.RecordAnnotation], n.Spec.Unschedulable}
+	return Version{n.ResourceVersion, n.Annotations[cluster.RecordAnnotation], n.Spec.Unschedulable, n.Spec.Taints}
 }
 
 // Store writes a node's Record and its cordon in one patch, if the Record is
@@ -47,15 +53,15 @@ func VersionOf(n *corev1.Node) Version {
 //
 // known is what the caller has last seen of the node, nil if nothing.
 func Store(ctx context.Context, api API, known *Version, e drain.Effect) (drain.Outcome, error) {
-	want, schedulable := "", map[string]any{}
+	want, spec := "", map[string]any{}
 	if e.Record != nil {
 		want = e.Record.Encode()
 	}
 	switch {
 	case e.Cordon:
-		schedulable["unschedulable"] = true
+		spec["unschedulable"] = true
 	case e.Uncordon:
-		schedulable["unschedulable"] = nil
+		spec["unschedulable"] = nil
 	}
 	var v Version
 	if known != nil {
@@ -68,12 +74,16 @@ func Store(ctx context.Context, api API, known *Version, e drain.Effect) (drain.
 		}
 	}
 	for range 5 {
-		done := v.Record == want && (!e.Cordon || v.Unschedulable) && (!e.Uncordon || !v.Unschedulable)
+		taints, other := retaint(v.Taints, e)
+		done := v.Record == want && (!e.Cordon || v.Unschedulable) && (!e.Uncordon || !v.Unschedulable) && !other
 		switch {
 		case done:
 			return drain.Done, nil
 		case v.Record != e.Old && v.Record != want:
 			return drain.Conflict, fmt.Errorf("storing the Record of node %s: another one is stored there", e.Node)
+		}
+		if other {
+			spec["taints"] = taints // all of them: a merge patch replaces the list
 		}
 		var value any = want
 		if want == "" {
@@ -84,7 +94,7 @@ func Store(ctx context.Context, api API, known *Version, e drain.Effect) (drain.
 				"resourceVersion": v.ResourceVersion,
 				"annotations":     map[string]any{cluster.RecordAnnotation: value},
 			},
-			"spec": schedulable,
+			"spec": spec,
 		}))
 		if !apierrors.IsConflict(err) {
 			return Outcome(err)
@@ -94,6 +104,19 @@ func Store(ctx context.Context, api API, known *Version, e drain.Effect) (drain.
 		}
 	}
 	return drain.Conflict, fmt.Errorf("storing the Record of node %s: the node changes faster than it can be patched", e.Node)
+}
+
+// retaint returns a node's taints as an effect wants them, and whether they differ
+// from those that it has.
+func retaint(has []corev1.Taint, e drain.Effect) ([]corev1.Taint, bool) {
+	ours := func(t corev1.Taint) bool { return t.MatchTaint(&OutOfService) && t.Value == OutOfService.Value }
+	switch {
+	case e.Taint && !slices.ContainsFunc(has, func(t corev1.Taint) bool { return t.MatchTaint(&OutOfService) }):
+		return append(slices.Clone(has), OutOfService), true
+	case e.Untaint && slices.ContainsFunc(has, ours):
+		return slices.DeleteFunc(slices.Clone(has), ours), true
+	}
+	return has, false
 }
 
 func read(ctx context.Context, api API, name string) (Version, error) {
@@ -144,6 +167,8 @@ func Convert(o *corev1.Node) *cluster.Node {
 		Pool:          o.Labels[cluster.PoolLabel],
 		Unschedulable: o.Spec.Unschedulable,
 		Record:        o.Annotations[cluster.RecordAnnotation],
+		Drain:         o.Labels[cluster.DrainLabel],
+		Rebalance:     o.Labels[cluster.RebalanceLabel],
 	}
 	n.Instance, _ = interruption.InstanceOfProviderID(o.Spec.ProviderID)
 	for _, c := range o.Status.Conditions {
