@@ -36,7 +36,7 @@ func short(command ...string) Config {
 	return Config{
 		Command: command, Level: C3, Terminations: 1, Requests: 150, Rates: []float64{150},
 		Lags: []time.Duration{500 * time.Millisecond}, Grace: 12 * time.Second, Post: "/orders",
-		Seed: 1, Streams: 3, StartLimit: 30 * time.Second,
+		Seed: 1, Streams: 10, StartLimit: 30 * time.Second,
 	}
 }
 
