@@ -91,6 +91,8 @@ func (e *ending) loop(background context.Context, done <-chan struct{}, signals 
 			e.ask(asked, ReasonContext)
 		case why := <-l.drain:
 			e.ask(asked, why)
+		case <-l.hurry:
+			e.ask(hurried, ReasonCall)
 		case goes := <-l.notice:
 			e.callerNotice = onClock(goes, time.Now())
 		case err := <-e.serveErr:

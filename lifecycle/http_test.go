@@ -302,13 +302,9 @@ func TestStubbornRequestIsCut(t *testing.T) {
 		cut <- err
 	}()
 	wait(t, "the request", began)
-	begun := time.Now()
 	l.Drain()
 	if err := wait(t, "the ending", done); !errors.Is(err, lifecycle.ErrCut) {
 		t.Errorf("Run: %v", err)
-	}
-	if took := time.Since(begun); took >= 1500*time.Millisecond {
-		t.Errorf("the ending took %s", took)
 	}
 	if err := wait(t, "the client", cut); err == nil {
 		t.Error("the client did not see that its answer was cut")

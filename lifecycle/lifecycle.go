@@ -76,6 +76,7 @@ type Lifecycle struct {
 
 	signals [Cut + 1]chan struct{} // closed once, by the loop of Run, when the phase begins
 	drain   chan Reason            // one slot: the first request to drain is enough
+	hurry   chan struct{}          // one slot, too
 	notice  chan time.Time         // one slot: the latest counts
 
 	work       context.Context // see WorkContext
@@ -123,7 +124,7 @@ type Server interface {
 
 // New returns a Lifecycle that has not started anything.
 func New(o Options) *Lifecycle {
-	l := &Lifecycle{options: o, log: o.Logger, drain: make(chan Reason, 1)}
+	l := &Lifecycle{options: o, log: o.Logger, drain: make(chan Reason, 1), hurry: make(chan struct{}, 1)}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -192,6 +193,16 @@ func (l *Lifecycle) Ready(ok bool) { l.held.Store(!ok) }
 // Drain begins the ending as SIGTERM does. It returns at once and may be called
 // more than once.
 func (l *Lifecycle) Drain() { l.requestDrain(ReasonCall) }
+
+// Hurry is Drain without the waiting for balancers and idle clients, or ends that
+// waiting, as a second signal does: for a process that cannot serve any more, so
+// that its restart comes soon. Requests in flight still finish.
+func (l *Lifecycle) Hurry() {
+	select {
+	case l.hurry <- struct{}{}:
+	default:
+	}
+}
 
 // Notice tells when the machine goes, from a source of the caller's; the deadline
 // file is another, and the earlier one counts. It is not a request to end: the

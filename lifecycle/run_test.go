@@ -202,6 +202,31 @@ func TestRunSignals(t *testing.T) {
 	}
 }
 
+// Hurry spares the waiting, not the work, whether the ending has begun or not.
+func TestRunHurry(t *testing.T) {
+	for _, begun := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := New(Options{Grace: 30 * time.Second, TerminationLog: "none"})
+			_, done := start(t.Context(), l)
+			go serveOne(l, func(http.ResponseWriter, *http.Request) { time.Sleep(time.Second) })
+			synctest.Wait()
+			if begun {
+				l.Drain()
+				<-l.Reached(Propagate)
+			}
+			at := time.Now()
+			l.Hurry()
+			l.Hurry()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(at); took < time.Second || took > 1100*time.Millisecond {
+				t.Errorf("begun %v: took %s", begun, took)
+			}
+		})
+	}
+}
+
 func TestRunStart(t *testing.T) {
 	t.Run("ready when started", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

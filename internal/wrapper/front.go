@@ -35,16 +35,16 @@ func (c *clients) Serve() error {
 const farewell = 1500 * time.Millisecond
 
 func (c *clients) Shutdown(ctx context.Context) error {
-	_ = c.front.Close()
+	c.front.closePort()
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	return c.proxy.Shutdown(ctx)
 }
 
 func (c *clients) Close() error {
-	err := c.front.Close()
+	c.front.closePort()
 	c.proxy.Close()
-	return err
+	return nil
 }
 
 // unseen stands for the child in the modes in which it serves its clients itself. It
@@ -66,9 +66,9 @@ type front struct {
 	opened chan struct{} // closed by open
 	done   chan struct{} // closed by Close
 
-	mu     sync.Mutex
-	ln     net.Listener // for clients; nil before open
-	closed bool
+	mu                 sync.Mutex
+	ln                 net.Listener // for clients; nil before open
+	portClosed, closed bool
 }
 
 func newFront() *front {
@@ -82,7 +82,7 @@ func (f *front) open(ln net.Listener) {
 	defer f.mu.Unlock()
 	f.ln = ln
 	close(f.opened)
-	if f.closed {
+	if f.portClosed {
 		_ = ln.Close()
 	}
 }
@@ -113,17 +113,24 @@ func (f *front) Accept() (net.Conn, error) {
 }
 
 func (f *front) Close() error {
+	f.closePort()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		return nil
-	}
-	f.closed = true
-	close(f.done)
-	if f.ln != nil {
-		return f.ln.Close()
+	if !f.closed {
+		f.closed = true
+		close(f.done)
 	}
 	return nil
+}
+
+// closePort lets nobody in any more. Who is in may still be handed over.
+func (f *front) closePort() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.portClosed = true
+	if f.ln != nil {
+		_ = f.ln.Close() // a second time it fails, which changes nothing
+	}
 }
 
 func (f *front) Addr() net.Addr {

@@ -159,6 +159,12 @@ func (w *wrapper) run(ctx context.Context) (int, error) {
 	})
 	w.child = newChild(c, w.childEnv(relay.path))
 
+	// lifecycle handles these while it runs. Before and after, they must not kill
+	// this process the hard way.
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(ignored)
+
 	var background sync.WaitGroup
 	defer background.Wait()
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -171,12 +177,6 @@ func (w *wrapper) run(ctx context.Context) (int, error) {
 	} else {
 		w.life.Serve(make(unseen))
 	}
-
-	// lifecycle handles these while it runs. Before and after, they must not kill
-	// this process the hard way.
-	ignored := make(chan os.Signal, 1)
-	signal.Notify(ignored, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(ignored)
 
 	w.life.OnStart(func(ctx context.Context) error {
 		if err := w.child.start(); err != nil {
@@ -249,16 +249,15 @@ func (w *wrapper) childEnv(deadlineFile string) []string {
 }
 
 // watchChild ends the wrapper when the child has ended by itself. A crash is
-// mended by a restart, so there is no point in waiting for balancers: an interrupt
-// ends that wait. Requests that come meanwhile are answered 503.
+// mended by a restart, so there is no point in waiting for balancers. Requests that
+// come meanwhile are answered 503.
 func (w *wrapper) watchChild() {
 	<-w.child.ended
 	if w.life.Phase() >= lifecycle.Save {
 		return
 	}
 	w.log.Warn("the command has ended by itself", "code", w.child.code())
-	w.life.Drain()
-	_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+	w.life.Hurry()
 }
 
 // expand replaces ChildPort in the arguments.

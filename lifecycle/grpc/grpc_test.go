@@ -246,13 +246,9 @@ func TestStubbornCallIsCut(t *testing.T) {
 		failed <- err
 	}()
 	<-began
-	begun := time.Now()
 	p.l.Drain()
-	if err := p.wait(t); !errors.Is(err, lifecycle.ErrCut) {
+	if err := p.wait(t); !errors.Is(err, lifecycle.ErrCut) { // in time: see TestRunStubbornWork
 		t.Errorf("Run: %v", err)
-	}
-	if took := time.Since(begun); took >= grace {
-		t.Errorf("took %s of %s", took, grace)
 	}
 	if err := <-failed; status.Code(err) != codes.Unavailable {
 		t.Errorf("the client saw %v", err)

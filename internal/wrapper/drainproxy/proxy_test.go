@@ -131,7 +131,7 @@ func (s *stand) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // hung
+	_ = c.SetDeadline(time.Now().Add(time.Minute)) // hung
 	return c, bufio.NewReader(c)
 }
 
