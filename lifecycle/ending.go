@@ -115,7 +115,7 @@ func (e *ending) loop(background context.Context, done <-chan struct{}, signals 
 		at := time.Now()
 		var effects []effect
 		s, effects = step(l.policy, s, at, e.observe(at))
-		l.publish(s)
+		l.publish(s, e.nodeDeadline())
 		for _, f := range effects {
 			e.perform(background, s, f, at)
 		}

@@ -99,8 +99,9 @@ type Lifecycle struct {
 	streams   streams
 	arrivals  arrivals
 
-	mu      sync.Mutex
-	state   state // copy of the loop's state, for status and Deadline
+	mu        sync.Mutex
+	state     state     // copy of the loop's state, for status and Deadline
+	announced time.Time // see Announced
 	entered [Cut + 1]time.Time
 	routers []router // of the handlers that were wrapped
 }
@@ -246,15 +247,22 @@ func (l *Lifecycle) Deadline() (time.Time, bool) {
 	return s.deadline, s.phase >= Unready
 }
 
+// Announced returns when the machine goes, if the deadline file or Notice said so.
+func (l *Lifecycle) Announced() (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.announced, !l.announced.IsZero()
+}
+
 // IsReady reports what /readyz says.
 func (l *Lifecycle) IsReady() bool {
 	return l.listening.Load() && l.started.Load() && !l.held.Load() && l.Phase() < Unready
 }
 
-func (l *Lifecycle) publish(s state) {
+func (l *Lifecycle) publish(s state, announced time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state = s
+	l.state, l.announced = s, announced
 }
 
 func (l *Lifecycle) snapshot() state {

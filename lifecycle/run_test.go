@@ -297,6 +297,9 @@ func TestRunDeadlineFile(t *testing.T) {
 		if !l.IsReady() {
 			t.Error("a notice alone made the process unready")
 		}
+		if at, ok := l.Announced(); !ok || !at.Equal(deadline.Truncate(time.Second)) {
+			t.Errorf("announced %v, %v, want %v", at, ok, deadline)
+		}
 		<-l.Reached(Unready) // nobody sends SIGTERM
 		if left := time.Until(deadline); left < 8*time.Second || left > 10*time.Second {
 			t.Errorf("the ending began %s before the deadline", left)

@@ -1,12 +1,10 @@
 package wrapper
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/lifecycle"
@@ -17,18 +15,17 @@ const relayPoll = time.Second
 // deadlineRelay tells the child when it will be gone, through a file that it can
 // poll: one line with an RFC 3339 time. There is no such file before somebody knows.
 type deadlineRelay struct {
-	source string // what the wrapper was told by; may be empty
-	dir    string // of ours
-	path   string
-	last   string // written
+	dir  string // of ours
+	path string
+	last string // written
 }
 
-func newDeadlineRelay(source string) (*deadlineRelay, error) {
+func newDeadlineRelay() (*deadlineRelay, error) {
 	dir, err := os.MkdirTemp("", "evenkeel-run-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the deadline file: %w", err)
 	}
-	return &deadlineRelay{source: source, dir: dir, path: filepath.Join(dir, "deadline")}, nil
+	return &deadlineRelay{dir: dir, path: filepath.Join(dir, "deadline")}, nil
 }
 
 func (r *deadlineRelay) close() { _ = os.RemoveAll(r.dir) }
@@ -59,29 +56,7 @@ func (r *deadlineRelay) deadline(l *lifecycle.Lifecycle) (time.Time, bool) {
 	if at, ok := l.Deadline(); ok {
 		return at.Add(-min(time.Second, l.Stats().Grace/10)), true
 	}
-	if r.source == "" {
-		return time.Time{}, false
-	}
-	data, err := os.ReadFile(r.source)
-	if err != nil {
-		return time.Time{}, false
-	}
-	return findDeadline(data)
-}
-
-// findDeadline reads a deadline file in either of its forms: a time alone, or the
-// annotations of a pod.
-func findDeadline(data []byte) (time.Time, bool) {
-	for line := range bytes.Lines(data) {
-		value := strings.TrimSpace(string(line))
-		if v, ok := strings.CutPrefix(value, "evenkeel.dev/deadline="); ok {
-			value = strings.Trim(v, `"`)
-		}
-		if at, err := time.Parse(time.RFC3339, value); err == nil {
-			return at, true
-		}
-	}
-	return time.Time{}, false
+	return l.Announced()
 }
 
 // write replaces the file in one step: who reads it never sees half a time.

@@ -120,9 +120,6 @@ func Run(ctx context.Context, c Config) (code int, err error) {
 	if c.Mode == Signal {
 		c.Health = ""
 	}
-	if c.DeadlineFile == "" {
-		c.DeadlineFile = os.Getenv("EVENKEEL_DEADLINE_FILE")
-	}
 	if c.Mode == Proxy && c.ChildPort == 0 {
 		if c.ChildPort, err = freePort(); err != nil {
 			return exitNotRun, err
@@ -143,7 +140,7 @@ type wrapper struct {
 
 func (w *wrapper) run(ctx context.Context) (int, error) {
 	c := w.cfg
-	relay, err := newDeadlineRelay(c.DeadlineFile)
+	relay, err := newDeadlineRelay()
 	if err != nil {
 		return exitNotRun, err
 	}

@@ -456,14 +456,3 @@ func TestCopySelf(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
-
-func FuzzFindDeadline(f *testing.F) {
-	f.Add([]byte("2026-01-02T03:04:05Z\n"))
-	f.Add([]byte("a=\"b\"\nevenkeel.dev/deadline=\"2026-01-02T03:04:05Z\"\n"))
-	f.Add([]byte("evenkeel.dev/deadline=\"\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if at, ok := findDeadline(data); ok && at.IsZero() && !strings.Contains(string(data), "0001") {
-			t.Errorf("a zero time out of %q", data)
-		}
-	})
-}
