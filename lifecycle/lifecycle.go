@@ -102,8 +102,8 @@ type Lifecycle struct {
 	mu        sync.Mutex
 	state     state     // copy of the loop's state, for status and Deadline
 	announced time.Time // see Announced
-	entered [Cut + 1]time.Time
-	routers []router // of the handlers that were wrapped
+	entered   [Cut + 1]time.Time
+	routers   []router // of the handlers that were wrapped
 }
 
 // A Server is served by Run besides HTTP servers; adapters implement it.
