@@ -37,7 +37,10 @@ func Explain(p Policy, c *cluster.Cluster, nodes []string, deadline, now time.Ti
 		fates := []Fate{}
 		for _, pod := range c.PodsOn(name) {
 			d := st.decide(pod, st.nodes[name])
-			f := Fate{Pod: pod.Key, Service: st.serviceOf(pod), Do: d.kind, Reason: d.reason, Stays: d.stays(), Grace: d.grace}
+			f := Fate{Pod: pod.Key, Service: st.serviceOf(pod), Do: d.kind, Reason: d.reason, Stays: d.stays()}
+			if d.kind == Evict || d.kind == Delete {
+				f.Grace = st.grace(pod, st.nodes[name])
+			}
 			if !f.Stays {
 				f.Latest = d.latest
 			}
