@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
+	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 )
 
 // Fate says what would become of one pod, were its node drained.
@@ -30,7 +31,7 @@ type Fate struct {
 func Explain(p Policy, c *cluster.Cluster, nodes []string, deadline, now time.Time) map[string][]Fate {
 	st := &step{State: NewState(p), Input: Input{Now: now, Cluster: c}, surplus: make(map[cluster.UID]int)}
 	for _, name := range nodes {
-		st.nodes[name] = &node{name: name, record: Record{Deadline: deadline, Stored: now}, durable: true, tries: make(tries)}
+		st.nodes[name] = &node{name: name, record: Record{Notice: interruption.Notice{Kind: interruption.ManualDrain}, Deadline: deadline, Stored: now}, durable: true, tries: make(tries)}
 	}
 	out := make(map[string][]Fate, len(nodes))
 	for _, name := range nodes {
