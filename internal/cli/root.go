@@ -22,6 +22,8 @@ func commands(s Streams) []*cobra.Command {
 		NewLintCommand(s),
 		NewDiffCommand(s),
 		NewCostCommand(s),
+		NewSimulateCommand(s),
+		NewPlanCommand(s),
 		NewSchemaCommand(s),
 		NewReportCommand(s),
 	}

@@ -16,6 +16,9 @@ type Interval struct{ Value, Low, High float64 }
 type Figures struct {
 	Strategy string   `json:"strategy"`
 	USD      float64  `json:"usd"`
+	OnDemand float64  `json:"onDemandUSD"` // what all on demand would have cost
+	Days     float64  `json:"days"`
+	Machines float64  `json:"machines"` // paid for, on average
 	Cost     Interval `json:"cost"`     // share of all on demand
 	Bound    float64  `json:"toBound"`  // cost over that of who knows the future and needs no time to start
 	Enough   Interval `json:"enough"`   // share of time with enough ready
@@ -32,7 +35,8 @@ type Figures struct {
 func Evaluate(res *Result) Figures {
 	t := res.Total()
 	f := Figures{
-		Strategy: res.Strategy, USD: t.Cost.Dollars(),
+		Strategy: res.Strategy, USD: t.Cost.Dollars(), OnDemand: t.OnDemand.Dollars(),
+		Days: float64(t.Span) / float64(day), Machines: float64(t.Nodes) / float64(t.Span),
 		Bound:    float64(t.Cost) / float64(t.Full),
 		Served:   float64(t.Served) / float64(t.Need),
 		WorstDay: 1, Longest: res.Longest, Moves: res.Moved, Events: res.Events,
@@ -45,11 +49,10 @@ func Evaluate(res *Result) Figures {
 	if t.Nodes > 0 {
 		f.Reclaims = float64(t.Reclaims) / (float64(t.Nodes) / float64(day))
 	}
-	onDemand := res.World.Market.OnDemand
-	f.Cost.Value, f.Enough.Value = shares(t, onDemand)
+	f.Cost.Value, f.Enough.Value = shares(t)
 	var costs, enough []float64
 	for _, sample := range resample(res.Days, 400) {
-		c, e := shares(sample, onDemand)
+		c, e := shares(sample)
 		costs, enough = append(costs, c), append(enough, e)
 	}
 	f.Cost.Low, f.Cost.High = bounds(costs)
@@ -59,8 +62,8 @@ func Evaluate(res *Result) Figures {
 
 // shares are the cost as a share of all on demand, and the share of time with
 // enough ready.
-func shares(t Day, onDemand Price) (cost, enough float64) {
-	return float64(t.Cost) / (float64(t.Need) * float64(onDemand)), float64(t.Enough) / float64(t.Span)
+func shares(t Day) (cost, enough float64) {
+	return float64(t.Cost) / float64(t.OnDemand), float64(t.Enough) / float64(t.Span)
 }
 
 // blockDays is how many days are drawn together: reclaims come in bad weeks.
@@ -89,6 +92,25 @@ func bounds(x []float64) (low, high float64) {
 	slices.Sort(x)
 	at := func(q float64) float64 { return x[int(math.Round(q*float64(len(x)-1)))] }
 	return at(0.025), at(0.975)
+}
+
+// Merge puts the days of several results together, as if they were one longer
+// history: those of several seeds, or of several pools.
+func Merge(results []*Result) *Result {
+	out := &Result{}
+	for _, r := range results {
+		out.Strategy, out.World = r.Strategy, r.World
+		out.Days = append(out.Days, r.Days...)
+		out.Events += r.Events
+		out.Launched += r.Launched
+		out.Reclaimed += r.Reclaimed
+		out.Moved += r.Moved
+		out.Refused += r.Refused
+		out.Longest = max(out.Longest, r.Longest)
+		out.Billed += r.Billed
+		out.Lived += r.Lived
+	}
+	return out
 }
 
 // Compare plays strategies in a World, in order.

@@ -34,6 +34,7 @@ type Day struct {
 	Cost     Money
 	Bound    Money // the least that what was served could have cost
 	Full     Money // the least that serving everything could have cost
+	OnDemand Money // what serving everything on demand would have cost
 	Need     int64 // machine-seconds wanted
 	Served   int64 // and served
 	Enough   Time  // with at least as many ready as wanted
@@ -278,6 +279,7 @@ func (r *run) count(to Time) {
 	d.Span += to - r.now
 	d.Need += want * int64(span)
 	d.Full += Money(want) * Money(r.cheapest) * span
+	d.OnDemand += Money(want) * Money(r.w.Market.OnDemand) * span
 	if serving >= want {
 		d.Enough += to - r.now
 		d.Served += want * int64(span)
@@ -567,6 +569,7 @@ func (t *Day) add(d Day) {
 	t.Cost += d.Cost
 	t.Bound += d.Bound
 	t.Full += d.Full
+	t.OnDemand += d.OnDemand
 	t.Need += d.Need
 	t.Served += d.Served
 	t.Enough += d.Enough

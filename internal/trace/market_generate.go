@@ -303,7 +303,8 @@ func (p process) play(random *rand.Rand, span time.Duration) []outage {
 	}
 	var out []outage
 	wait := func(mean float64) time.Duration { // whole seconds, at least one
-		return time.Duration(1+float64(random.ExpFloat64()*mean)) * time.Second
+		// Thirty years are as good as never, and cannot overflow.
+		return time.Duration(min(1e9, 1+float64(random.ExpFloat64()*mean))) * time.Second
 	}
 	at := time.Duration(0)
 	if random.Float64() < p.up/(p.up+p.down) {
