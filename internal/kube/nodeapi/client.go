@@ -5,10 +5,13 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 )
 
 // Client is an API that knows the types of API group "core" and no others.
@@ -25,6 +28,7 @@ func NewClient(c *rest.Config) (*Client, error) {
 	config := rest.CopyConfig(c)
 	config.APIPath = "/api"
 	config.GroupVersion = &corev1.SchemeGroupVersion
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
@@ -40,6 +44,27 @@ func (c *Client) GetNode(ctx context.Context, name string) (*corev1.Node, error)
 		return nil, err
 	}
 	return &n, nil
+}
+
+// Instances lists the names of all nodes, by the instance that each stands for.
+func (c *Client) Instances(ctx context.Context) (map[interruption.InstanceID]string, error) {
+	names := make(map[interruption.InstanceID]string)
+	options := metav1.ListOptions{Limit: 500}
+	for {
+		var page corev1.NodeList
+		if err := c.rest.Get().Resource("nodes").VersionedParams(&options, metav1.ParameterCodec).Do(ctx).Into(&page); err != nil {
+			return nil, fmt.Errorf("listing nodes: %w", err)
+		}
+		for i := range page.Items {
+			if id, ok := interruption.InstanceOfProviderID(page.Items[i].Spec.ProviderID); ok {
+				names[id] = page.Items[i].Name
+			}
+		}
+		if page.Continue == "" {
+			return names, nil
+		}
+		options.Continue = page.Continue
+	}
 }
 
 // PatchNode applies a JSON merge patch to a node.
