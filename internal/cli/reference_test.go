@@ -23,6 +23,8 @@ func TestReferencePage(t *testing.T) {
 		{"lint"},
 		{"schema"},
 		{"report", "interruptions"},
+		{"drain"},
+		{"cancel"},
 	} {
 		var help bytes.Buffer
 		if code := Main(t.Context(), append(args, "--help"), Streams{In: strings.NewReader(""), Out: &help, Err: &help}); code != 0 {

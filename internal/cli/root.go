@@ -26,6 +26,8 @@ func commands(s Streams) []*cobra.Command {
 		NewPlanCommand(s),
 		NewSchemaCommand(s),
 		NewReportCommand(s),
+		NewDrainCommand(s),
+		NewCancelCommand(s),
 	}
 }
 
