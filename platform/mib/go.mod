@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/kljensen/snowball v0.10.0
+	github.com/markcheno/go-talib v0.0.0-20250114000313-ec55a20c902f
 	github.com/viterin/vek v0.4.3
 )
 
