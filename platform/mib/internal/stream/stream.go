@@ -81,13 +81,14 @@ func DecodeTick(b []byte) (Tick, error) {
 	return t, nil
 }
 
-// Record makes a record of a tick.
+// Record makes a record of a tick. Its timestamp is when it is sent, not when it was
+// the price: brokers delete by it, and what is replayed would be gone at once.
 func (t Tick) Record() (*kgo.Record, error) {
 	b, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	return &kgo.Record{Topic: Ticks, Key: []byte(t.Key()), Value: b, Timestamp: t.Time}, nil
+	return &kgo.Record{Topic: Ticks, Key: []byte(t.Key()), Value: b}, nil
 }
 
 // An Alert says that something unusual happened. Its ID follows from what happened

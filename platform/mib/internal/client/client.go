@@ -1,0 +1,138 @@
+// Package client asks a Market Intel Brain.
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
+)
+
+// Get decodes the answer to a GET into v. An answer that is an error becomes one
+// with its message and field.
+func Get(ctx context.Context, url string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return problem(resp)
+	}
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
+func problem(resp *http.Response) error {
+	var p struct {
+		Error struct{ Field, Message string } `json:"error"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&p); err != nil || p.Error.Message == "" {
+		return fmt.Errorf("the server answered %s", resp.Status)
+	}
+	return errors.New(strings.TrimSpace(p.Error.Field + " " + p.Error.Message))
+}
+
+// Alerts calls f with every alert after the given number, or from now on if that is
+// negative, until ctx ends. A stream that ends is taken up again where it was, here
+// or at another replica behind the same address. Lost is called if the server does
+// not have all of the alerts between any more.
+func Alerts(ctx context.Context, url string, after int64, f func(stream.Alert), lost func(string)) error {
+	at := ""
+	if after >= 0 {
+		at = strconv.FormatInt(after, 10)
+	}
+	for wait := time.Duration(0); ; {
+		err := follow(ctx, url, &at, &wait, f, lost)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var refused refusal
+		if errors.As(err, &refused) {
+			return err // asking again will not help
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		wait = min(max(2*wait, 50*time.Millisecond), 2*time.Second)
+	}
+}
+
+// refusal is an answer that says that the request is wrong.
+type refusal struct{ error }
+
+// follow reads one stream to its end, and keeps in at and wait what the next begins with.
+func follow(ctx context.Context, url string, at *string, wait *time.Duration, f func(stream.Alert), lost func(string)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/alerts", nil)
+	if err != nil {
+		return refusal{err}
+	}
+	if *at != "" {
+		req.Header.Set("Last-Event-ID", *at)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode >= 400 && resp.StatusCode < 500:
+		return refusal{problem(resp)}
+	case resp.StatusCode != http.StatusOK:
+		return problem(resp)
+	}
+	var event, id, data string
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		field, value, _ := strings.Cut(lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "event":
+			event = value
+		case "id":
+			id = value
+		case "data":
+			data = value
+		case "retry":
+			if ms, err := strconv.Atoi(value); err == nil && ms >= 0 && ms <= 60_000 {
+				*wait = time.Duration(ms) * time.Millisecond
+			}
+		case "":
+			if lines.Text() != "" {
+				continue // a comment
+			}
+			switch event {
+			case "alert":
+				var a stream.Alert
+				if err := json.Unmarshal([]byte(data), &a); err != nil {
+					return fmt.Errorf("reading an alert: %w", err)
+				}
+				f(a)
+			case "gap":
+				lost(data)
+			}
+			// Only now: half an event was none.
+			if id != "" {
+				*at, *wait = id, 0
+			}
+			event, id, data = "", "", ""
+		}
+	}
+	return lines.Err()
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/evenkeel-dev/evenkeel/lifecycle"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/analytics"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/api"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/embed"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
+)
+
+// upOptions are the flags of up.
+type upOptions struct {
+	data, listen, broker, health string
+	embedURL, embedModel         string
+	embedDim                     int
+}
+
+func newUp() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything in one process",
+		Long: `Run everything in one process: the broker, analytics, the documents and the API.
+
+Prices and texts are read from the folder that EVENKEEL_DATA names. Without it they
+are generated from a seed, and everything that is said of them says so.
+
+The broker in this process speaks the Kafka protocol and is for development: one
+node, no replication. Set KAFKA_BROKERS to use a real one.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return up(context.WithoutCancel(c.Context()), o, os.Getenv, c.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.data, "data", "data", "the `folder` of the broker's and the store's files")
+	f.StringVar(&o.listen, "listen", defaultListen, "the `address` of the API")
+	f.StringVar(&o.broker, "broker-listen", defaultBroker, "the `address` of the broker in this process")
+	f.StringVar(&o.health, "health-listen", "", "the `address` of /livez and /readyz; none if empty")
+	f.StringVar(&o.embedURL, "embed-url", "", "the `URL` of a model server (POST /v1/embeddings) that embeds instead of word vectors; texts are sent to it")
+	f.StringVar(&o.embedModel, "embed-model", "", "the model `name` there; its key is read from MIB_EMBED_KEY")
+	f.IntVar(&o.embedDim, "embed-dimensions", 0, "the model's dimensions")
+	return c
+}
+
+// up runs until a signal comes.
+func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer) error {
+	begun := time.Now()
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	sample, err := market.Load(env("EVENKEEL_DATA"))
+	if err != nil {
+		return err
+	}
+	if sample.Synthetic {
+		fmt.Fprintln(out, "EVENKEEL_DATA is not set: all prices and texts are generated, none was observed")
+	}
+
+	brokers, closeBroker, err := connect(o, env, out)
+	if err != nil {
+		return err
+	}
+	defer closeBroker()
+	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	replicas := int16(-1) // the broker's default
+	if env("KAFKA_BROKERS") == "" {
+		replicas = 1
+	}
+	if err := stream.CreateTopics(ctx, producer, replicas); err != nil {
+		return err
+	}
+
+	docs := corpus.Documents(sample)
+	embedder, err := newEmbedder(o, env, sample, docs)
+	if err != nil {
+		return err
+	}
+	documents, err := openDocuments(o.data, embedder)
+	if err != nil {
+		return err
+	}
+	defer documents.Close()
+
+	l := lifecycle.New(lifecycle.Options{Addr: o.health, CutRecord: out, PropagationFloor: floor(o), Logger: log})
+	hub := api.NewHub()
+	server := &api.Server{Lifecycle: l, Sample: sample, Store: documents, Embedder: embedder, Hub: hub, Producer: producer, Now: time.Now}
+	l.OnStart(func(ctx context.Context) error { return fill(ctx, documents, embedder, docs) })
+	l.OnStart(func(context.Context) error {
+		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), o.listen)
+		return nil
+	})
+	if err := analytics.Register(l, analytics.Options{Brokers: brokers, Logger: log}); err != nil {
+		return err
+	}
+	l.Consumer("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, log) })
+	l.OnSave(documents.Save)
+	ln, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return err
+	}
+	return l.HTTPListener(&http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}, ln).Run(ctx)
+}
+
+// floor is how long a balancer gets to notice that this process ends. One that
+// nobody probes has no balancer.
+func floor(o upOptions) time.Duration {
+	if o.health == "" {
+		return -1
+	}
+	return 0 // the library's default
+}
+
+// connect starts the broker in this process, unless there is another.
+func connect(o upOptions, env func(string) string, out io.Writer) (brokers []string, stop func(), err error) {
+	if v := env("KAFKA_BROKERS"); v != "" {
+		return strings.Split(v, ","), func() {}, nil
+	}
+	c, err := stream.Broker(o.broker, filepath.Join(o.data, "broker"))
+	if err != nil {
+		return nil, nil, err
+	}
+	fmt.Fprintf(out, "broker for development at %s; set KAFKA_BROKERS for a real one\n", o.broker)
+	return c.ListenAddrs(), c.Close, nil
+}
+
+func newEmbedder(o upOptions, env func(string) string, s *market.Sample, docs []corpus.Document) (embed.Embedder, error) {
+	if o.embedURL != "" {
+		if o.embedModel == "" || o.embedDim <= 0 {
+			return nil, errors.New("--embed-url needs --embed-model and --embed-dimensions")
+		}
+		return embed.HTTP{URL: o.embedURL, Model: o.embedModel, Dimensions: o.embedDim, Key: env("MIB_EMBED_KEY")}, nil
+	}
+	var passages []string
+	for _, d := range docs {
+		if d.Kind == corpus.Passage {
+			passages = append(passages, d.Text)
+		}
+	}
+	return embed.NewWords(s.Vectors, passages), nil
+}
+
+// openDocuments opens the store of an embedder: vectors of another cannot be
+// compared with its own.
+func openDocuments(data string, e embed.Embedder) (*store.Store, error) {
+	dir := filepath.Join(data, fmt.Sprintf("documents-%x", sha256.Sum256([]byte(e.ID())))[:len("documents-")+12])
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return store.Open(dir, e.Dim())
+}
+
+// embedBatch is how many texts are embedded at once.
+const embedBatch = 2000
+
+// fill adds the documents that are missing.
+func fill(ctx context.Context, s *store.Store, e embed.Embedder, docs []corpus.Document) error {
+	var items []store.Item
+	var texts []string
+	flush := func() error {
+		vectors, err := e.Embed(ctx, texts)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			items[i].Vector = vectors[i]
+		}
+		err = s.Upsert(items...)
+		items, texts = nil, nil
+		return err
+	}
+	for _, d := range docs {
+		if s.Has(d.ID) {
+			continue
+		}
+		items = append(items, store.Item{Document: d})
+		if texts = append(texts, d.Text); len(texts) == embedBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
