@@ -103,33 +103,29 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	}
 	defer documents.Close()
 
-	l := lifecycle.New(lifecycle.Options{Addr: o.health, CutRecord: out, PropagationFloor: floor(o), Logger: log})
+	options := lifecycle.Options{Addr: o.health, CutRecord: out, Logger: log}
+	if o.health == "" { // nobody probes it, so nobody has to notice that it ends
+		options.PropagationFloor, options.PropagationCap = -1, time.Millisecond
+	}
+	l := lifecycle.New(options)
+	ln, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return err
+	}
 	hub := api.NewHub()
 	server := &api.Server{Lifecycle: l, Sample: sample, Store: documents, Embedder: embedder, Hub: hub, Producer: producer, Now: time.Now}
 	l.OnStart(func(ctx context.Context) error { return fill(ctx, documents, embedder, docs) })
 	l.OnStart(func(context.Context) error {
-		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), o.listen)
+		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), ln.Addr())
 		return nil
 	})
 	if err := analytics.Register(l, analytics.Options{Brokers: brokers, Logger: log}); err != nil {
 		return err
 	}
-	l.Consumer("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, log) })
+	// A job, not a consumer: streams go on until it is their turn to end.
+	l.Job("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, log) })
 	l.OnSave(documents.Save)
-	ln, err := net.Listen("tcp", o.listen)
-	if err != nil {
-		return err
-	}
 	return l.HTTPListener(&http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}, ln).Run(ctx)
-}
-
-// floor is how long a balancer gets to notice that this process ends. One that
-// nobody probes has no balancer.
-func floor(o upOptions) time.Duration {
-	if o.health == "" {
-		return -1
-	}
-	return 0 // the library's default
 }
 
 // connect starts the broker in this process, unless there is another.
@@ -141,7 +137,7 @@ func connect(o upOptions, env func(string) string, out io.Writer) (brokers []str
 	if err != nil {
 		return nil, nil, err
 	}
-	fmt.Fprintf(out, "broker for development at %s; set KAFKA_BROKERS for a real one\n", o.broker)
+	fmt.Fprintf(out, "broker for development at %s; set KAFKA_BROKERS for a real one\n", strings.Join(c.ListenAddrs(), ","))
 	return c.ListenAddrs(), c.Close, nil
 }
 

@@ -242,11 +242,11 @@ func startReplica(t *testing.T, brokers []string) *replica {
 		t.Fatal(err)
 	}
 	r := &replica{
-		l:    lifecycle.New(lifecycle.Options{Grace: 10 * time.Second, PropagationFloor: -1, TerminationLog: "none"}),
+		l:    lifecycle.New(lifecycle.Options{Grace: 4 * time.Second, PropagationFloor: -1, PropagationCap: 50 * time.Millisecond, TerminationLog: "none"}),
 		done: make(chan error, 1), addr: ln.Addr().String(),
 	}
 	hub := api.NewHub()
-	r.l.Consumer("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, slog.New(slog.DiscardHandler)) })
+	r.l.Job("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, slog.New(slog.DiscardHandler)) })
 	srv := &http.Server{Handler: (&api.Server{Lifecycle: r.l, Hub: hub, Now: time.Now}).Handler()}
 	go func() { r.done <- r.l.HTTPListener(srv, ln).Run(context.WithoutCancel(t.Context())) }()
 	return r
