@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -34,19 +33,22 @@ line, and says which prices make it true or false; exit code 1 if it is false of
 the platform. With --cluster it counts the machines of a live cluster instead of
 a file's, by the hour.
 
-Prices are those built into the program; --data adds those of a folder of price
-files, and the later price counts.`
+Prices are those built into the program, those that AWS was last asked for with
+--refresh, which are kept in the user's cache folder and whose age is said, and
+those of a folder with --data. Of two prices for the same thing the later counts.`
 
 const costExamples = `  evenkeel cost -f platform.yaml
-  evenkeel cost --claim 55
+  evenkeel cost --claim 55 --builtin
+  evenkeel cost --refresh
   evenkeel cost -o csv > cost.csv
   evenkeel cost --cluster`
 
 type costOptions struct {
-	file, output, data string
-	claim              float64
-	live               bool
-	cluster            clusterFlags
+	file, output string
+	claim        float64
+	live         bool
+	cluster      clusterFlags
+	prices       priceFlags
 }
 
 // NewCostCommand returns the command "cost".
@@ -67,14 +69,13 @@ func NewCostCommand(s Streams) *cobra.Command {
 			case !(o.claim >= 0 && o.claim < 100):
 				return wrongUsage(c, errors.New("--claim wants a percentage from 0 to 100"))
 			}
-			table, err := o.table()
-			if err != nil {
-				return failed(err)
+			if err := o.prices.check(); err != nil {
+				return wrongUsage(c, err)
 			}
 			if o.live {
-				return o.costOfCluster(c.Context(), s, table)
+				return o.costOfCluster(c.Context(), s)
 			}
-			return o.costOfPlatform(s, table, c.Flags().Changed("claim"))
+			return o.costOfPlatform(c.Context(), s, c.Flags().Changed("claim"))
 		},
 	}
 	fileFlag(c, &o.file)
@@ -82,29 +83,20 @@ func NewCostCommand(s Streams) *cobra.Command {
 	c.Flags().StringVarP(&o.output, "output", "o", "table", "form of the output: "+strings.Join(costFormats, ", "))
 	c.Flags().Float64Var(&o.claim, "claim", 0, "hold a claimed saving of that many `percent` against the prices")
 	c.Flags().BoolVar(&o.live, "cluster", false, "count the machines of a live cluster instead of a file's")
-	c.Flags().StringVar(&o.data, "data", "", "`folder` with price files, such as that of EVENKEEL_DATA")
+	o.prices.add(c)
 	return c
 }
 
 var costFormats = []string{"table", "json", "yaml", "csv"}
 
-// table returns the prices to count with.
-func (o *costOptions) table() (*price.Table, error) {
-	t := price.Builtin()
-	if o.data != "" {
-		data, err := price.ReadData(os.DirFS(o.data))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.data, err)
-		}
-		t.Merge(data)
-	}
-	return t, nil
-}
-
-func (o *costOptions) costOfPlatform(s Streams, table *price.Table, claim bool) error {
+func (o *costOptions) costOfPlatform(ctx context.Context, s Streams, claim bool) error {
 	p, err := readPlatform(s, o.file)
 	if err != nil {
 		return err
+	}
+	table, err := o.prices.table(ctx, s, p)
+	if err != nil {
+		return failed(err)
 	}
 	b, err := bill.Of(p, table)
 	if err != nil {
@@ -126,7 +118,11 @@ func (o *costOptions) costOfPlatform(s Streams, table *price.Table, claim bool) 
 	return failed(writeCost(s.Out, o.output, billReport(b), func(w io.Writer) { billTable(w, b) }, billCSV(b)))
 }
 
-func (o *costOptions) costOfCluster(ctx context.Context, s Streams, table *price.Table) error {
+func (o *costOptions) costOfCluster(ctx context.Context, s Streams) error {
+	table, err := o.prices.table(ctx, s, nil)
+	if err != nil {
+		return failed(err)
+	}
 	config, err := o.cluster.config()
 	if err != nil {
 		return failed(err)

@@ -4,7 +4,9 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/evenkeel-dev/evenkeel/internal/rows"
 )
@@ -15,22 +17,72 @@ var builtin embed.FS
 // Builtin returns the table that the program carries: the instance types of the
 // examples and their common alternatives. Every call makes a new one.
 func Builtin() *Table {
-	t := new(Table)
-	for _, file := range builtinFiles {
-		f, err := builtin.Open("builtin/" + file.name)
-		if err == nil {
-			err = file.read(f, file.name, t)
-			f.Close()
-		}
-		if err != nil {
-			panic(fmt.Sprintf("price: the built-in table: %v", err)) // a test reads it
+	files, err := fs.Sub(builtin, "builtin")
+	if err == nil {
+		var t *Table
+		if t, err = ReadFiles(files); err == nil {
+			return t
 		}
 	}
-	return t
+	panic(fmt.Sprintf("price: the built-in table: %v", err)) // a test reads it
 }
 
-// The built-in files, in the form that writeBuiltin writes.
-var builtinFiles = []struct {
+// A File is a part of a table as text.
+type File struct{ Name, Text string }
+
+// WriteFiles returns the files that ReadFiles reads.
+func WriteFiles(t *Table) []File {
+	var out []File
+	for _, file := range tableFiles {
+		out = append(out, File{file.name, file.write(t)})
+	}
+	return out
+}
+
+// ReadFiles reads a table that WriteFiles wrote. All files must be there.
+func ReadFiles(fsys fs.FS) (*Table, error) {
+	t := new(Table)
+	for _, file := range tableFiles {
+		f, err := fsys.Open(file.name)
+		if err != nil {
+			return nil, fmt.Errorf("reading prices: %w", err)
+		}
+		err = file.read(f, file.name, t)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("reading prices: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// stamp writes a date, and the time of day where there is one.
+func stamp(at time.Time) string {
+	if at.Equal(at.Truncate(24 * time.Hour)) {
+		return at.Format(time.DateOnly)
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+func parseStamp(s string) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, s); err == nil && at.Year() >= 2006 && at.Year() <= 2100 {
+		return at.UTC(), nil
+	}
+	return parseDate(s)
+}
+
+// plain keeps text from ending its field.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ',' || r == '\n' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// tableFiles are the files of a table.
+var tableFiles = []struct {
 	name  string
 	read  func(io.Reader, string, *Table) error
 	write func(*Table) string
@@ -58,7 +110,7 @@ func writeBuiltinInstances(t *Table) string {
 	b.WriteString("instance_type,arch,vcpu,mem_mib,alloc_cpu_milli,alloc_mem_mib,max_pods,gpu_count,source\n")
 	for _, i := range t.Instances() {
 		fmt.Fprintf(&b, "%s,%s,%d,%d,%d,%d,%d,%d,%s\n", i.Type, i.Arch, i.VCPU, i.MemoryMiB,
-			i.Allocatable.CPUMilli, i.Allocatable.MemoryMiB, i.Allocatable.Pods, i.GPUs, i.Source)
+			i.Allocatable.CPUMilli, i.Allocatable.MemoryMiB, i.Allocatable.Pods, i.GPUs, plain(i.Source))
 	}
 	return b.String()
 }
@@ -74,7 +126,7 @@ func readBuiltinPrices(r io.Reader, name string, t *Table) error {
 		if err != nil {
 			return err
 		}
-		date, err := parseDate(f[5])
+		date, err := parseStamp(f[5])
 		if err != nil {
 			return err
 		}
@@ -88,7 +140,7 @@ func writeBuiltinPrices(t *Table) string {
 	b.WriteString("instance_type,region,zone,capacity,usd_h,date,source,note\n")
 	for _, k := range sortedPlaces(t.quotes) {
 		q := t.quotes[k]
-		fmt.Fprintf(&b, "%s,%s,%s,%s,%s,%s,%s,%s\n", k.instanceType, k.region, k.zone, k.capacity, q.PerHour, q.Date.Format("2006-01-02"), q.Source, q.Note)
+		fmt.Fprintf(&b, "%s,%s,%s,%s,%s,%s,%s,%s\n", k.instanceType, k.region, k.zone, k.capacity, q.PerHour, stamp(q.Date), plain(q.Source), plain(q.Note))
 	}
 	return b.String()
 }
@@ -100,7 +152,7 @@ func readBuiltinAdvice(r io.Reader, name string, t *Table) error {
 		if err != nil {
 			return err
 		}
-		if a.Date, err = parseDate(f[4]); err != nil {
+		if a.Date, err = parseStamp(f[4]); err != nil {
 			return err
 		}
 		a.Source = f[5]
@@ -114,7 +166,7 @@ func writeBuiltinAdvice(t *Table) string {
 	b.WriteString("instance_type,region,savings_pct,interruption_band,date,source\n")
 	for _, k := range sortedPlaces(t.advice) {
 		a := t.advice[k]
-		fmt.Fprintf(&b, "%s,%s,%d,%d,%s,%s\n", k.instanceType, k.region, a.SavingPercent, a.Band, a.Date.Format("2006-01-02"), a.Source)
+		fmt.Fprintf(&b, "%s,%s,%d,%d,%s,%s\n", k.instanceType, k.region, a.SavingPercent, a.Band, stamp(a.Date), plain(a.Source))
 	}
 	return b.String()
 }

@@ -64,7 +64,7 @@ func TestBuiltin(t *testing.T) {
 			want.AddAdvice(k.instanceType, k.region, a)
 		}
 	}
-	for _, file := range builtinFiles {
+	for _, file := range tableFiles {
 		path := filepath.Join("builtin", file.name)
 		if *update {
 			if err := os.WriteFile(path, []byte(file.write(want)), 0o644); err != nil {

@@ -252,6 +252,22 @@ func (t *Table) Instances() []Instance {
 	return slices.SortedFunc(maps.Values(t.instances), func(a, b Instance) int { return strings.Compare(a.Type, b.Type) })
 }
 
+// Newest returns the date of the newest price or advice; zero if there is none.
+func (t *Table) Newest() time.Time {
+	var newest time.Time
+	for _, q := range t.quotes {
+		if q.Date.After(newest) {
+			newest = q.Date
+		}
+	}
+	for _, a := range t.advice {
+		if a.Date.After(newest) {
+			newest = a.Date
+		}
+	}
+	return newest
+}
+
 // Regions returns the regions for which the table has a price of a type, sorted.
 func (t *Table) Regions(instanceType string) []string {
 	seen := make(map[string]bool)

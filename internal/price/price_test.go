@@ -301,3 +301,59 @@ func FuzzParseUSD(f *testing.F) {
 		}
 	})
 }
+
+// TestFiles: a table that is written and read again is the same.
+func TestFiles(t *testing.T) {
+	table := Builtin()
+	now := time.Date(2026, 11, 25, 10, 11, 12, 0, time.UTC)
+	table.Add("m5.large", "us-east-1", "us-east-1a", Spot, Quote{PerHour: 31_000, Date: now, Source: "a, b", Note: "c\nd"})
+	fsys := make(fstest.MapFS)
+	for _, f := range WriteFiles(table) {
+		fsys[f.Name] = &fstest.MapFile{Data: []byte(f.Text)}
+	}
+	again, err := ReadFiles(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range WriteFiles(again) {
+		if want := WriteFiles(table)[i]; f != want {
+			t.Errorf("%s changes when it is written again", f.Name)
+		}
+	}
+	if q, _ := again.Spot("m5.large", "us-east-1", "us-east-1a"); !q.Date.Equal(now) || q.Source != "a  b" || !again.Newest().Equal(now) {
+		t.Errorf("%+v, newest %v", q, again.Newest())
+	}
+	delete(fsys, "advice.csv")
+	if _, err := ReadFiles(fsys); err == nil {
+		t.Error("a table without one of its files was read")
+	}
+}
+
+func TestReadAdvisorFeed(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"no JSON", "x", "reading the spot advisor's feed: invalid"},
+		{"no region", `{"spot_advisor":{}}`, `it does not know region "r"`},
+		{"band", `{"spot_advisor":{"r":{"Linux":{"t":{"s":1,"r":9}}}}}`, "band 9"},
+		{"saving", `{"spot_advisor":{"r":{"Linux":{"t":{"s":101,"r":1}}}}}`, "saves 101 %"},
+	} {
+		err := ReadAdvisorFeed(strings.NewReader(tt.text), "r", nil, time.Now(), "x", new(Table))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error = %v, want %q in it", tt.name, err, tt.want)
+		}
+	}
+}
+
+func FuzzReadAdvisorFeed(f *testing.F) {
+	f.Add(`{"spot_advisor":{"r":{"Linux":{"t":{"s":66,"r":3}}}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		table := new(Table)
+		if ReadAdvisorFeed(strings.NewReader(text), "r", nil, time.Now(), "x", table) != nil {
+			return
+		}
+		for k, a := range table.advice {
+			if a.SavingPercent > 99 || !a.Band.Valid() {
+				t.Errorf("%v: %+v", k, a)
+			}
+		}
+	})
+}
