@@ -53,7 +53,7 @@ func newAsk() *cobra.Command {
 // hint says what to do about a server that is not there.
 func hint(err error) error {
 	if strings.Contains(err.Error(), "connection refused") {
-		return fmt.Errorf("%w\nnothing answers there: start mib up, or name another with --server", err)
+		return fmt.Errorf("%w\nnothing answers there: start mib up, or name another place with a flag", err)
 	}
 	return err
 }
@@ -148,7 +148,7 @@ func newSimilar() *cobra.Command {
 
 func newWatch() *cobra.Command {
 	var server string
-	var after int64
+	var all bool
 	c := &cobra.Command{
 		Use:   "watch",
 		Short: "Show alerts as they come, and the prices behind them",
@@ -162,6 +162,10 @@ func newWatch() *cobra.Command {
 			for _, l := range live {
 				fmt.Fprintf(w, "%-10s %s %10.2f  RSI %3.0f  volatility %3.0f %%  %-8s  %s\n", l.Symbol, l.Time[:10], l.Price, l.RSI, 100*l.Volatility, l.Regime, l.Feed)
 			}
+			after := ""
+			if all {
+				after = client.All
+			}
 			return client.Alerts(c.Context(), server, after, func(a stream.Alert) {
 				fmt.Fprintf(w, "%s  %-7s  %s  [%s; %s]\n", a.Time.Format(time.DateOnly), a.Kind, a.Message, a.Feed, a.Source)
 			}, func(string) {
@@ -170,7 +174,7 @@ func newWatch() *cobra.Command {
 		},
 	}
 	serverFlag(c, &server)
-	c.Flags().Int64Var(&after, "after", -1, "begin after the alert with this `number`; only what is new if negative")
+	c.Flags().BoolVar(&all, "all", false, "begin with the oldest alert that is kept, not with the next")
 	return c
 }
 
@@ -227,6 +231,11 @@ is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
 					records = append(records, r)
 				}
 				return producer.ProduceSync(ctx, records...).FirstErr()
+			}
+			reach, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+			defer cancel()
+			if err := producer.Ping(reach); err != nil {
+				return hint(fmt.Errorf("reaching a broker at %s: %w", broker, err))
 			}
 			begun := time.Now()
 			if err := replay.Play(c.Context(), before, 0, send); err != nil {

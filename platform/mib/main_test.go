@@ -103,7 +103,7 @@ func TestEverything(t *testing.T) {
 		defer cancel()
 		var out output
 		done := make(chan int, 1)
-		go func() { done <- run(ctx, []string{"watch", "--server", server, "--after", "0"}, &out, &out) }()
+		go func() { done <- run(ctx, []string{"watch", "--server", server, "--all"}, &out, &out) }()
 		first := out.await(t, `(?m)^(\d{4}-\d\d-\d\d  (anomaly|mover|regime) .*\[history; synthetic.*\])$`)
 		cancel()
 		if code := <-done; code != 0 {
@@ -130,6 +130,7 @@ func TestMistakesHaveAHint(t *testing.T) {
 		want string
 	}{
 		{[]string{"ask", "--server", "http://127.0.0.1:1", "x"}, "start mib up"},
+		{[]string{"replay", "--brokers", "127.0.0.1:1"}, "start mib up"},
 		{[]string{"ask"}, "at least 1 arg"},
 		{[]string{"replay", "--from", "August"}, "a month like 2008-08"},
 		{[]string{"replay", "--speed", "fast"}, "write 5000x, or max"},

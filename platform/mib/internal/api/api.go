@@ -233,8 +233,14 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 
 // alerts streams alerts. A client that was cut off says in Last-Event-ID what it had
 // last, to this replica or to another, and gets what came after it. Without that
-// the stream begins now, or after the number in the parameter after.
+// the stream begins now, or after the number in the parameter after (-1 is before
+// the first).
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-s.Hub.CaughtUp():
+	case <-r.Context().Done():
+		return
+	}
 	last := s.Hub.Last()
 	for field, value := range map[string]string{"after": r.URL.Query().Get("after"), "Last-Event-ID": r.Header.Get("Last-Event-ID")} {
 		if value == "" || field == "after" && r.Header.Get("Last-Event-ID") != "" {

@@ -302,9 +302,8 @@ func TestEveryAlertOnceOverTenInterruptions(t *testing.T) {
 	var order []string
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	send("alert-before") // so that there is a number to begin after
 	go func() {
-		ended <- client.Alerts(ctx, "http://"+front.Addr().String(), 0, func(a stream.Alert) {
+		ended <- client.Alerts(ctx, "http://"+front.Addr().String(), client.All, func(a stream.Alert) {
 			mu.Lock()
 			defer mu.Unlock()
 			seen[a.ID]++

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/indicator"
@@ -46,6 +48,8 @@ type Hub struct {
 	seen    map[string]bool
 	order   []string      // of seen
 	changed chan struct{} // closed when there are more alerts
+	end     int64         // where the topic of alerts ended when Run began
+	caught  chan struct{} // closed when everything before end has been read
 
 	prices map[string]*price
 	oldest []string // keys of prices, the one that was quiet for longest first
@@ -68,7 +72,7 @@ type accepted struct {
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{dropped: -1, seen: make(map[string]bool), changed: make(chan struct{}), prices: make(map[string]*price), events: make(map[string]accepted)}
+	return &Hub{dropped: -1, seen: make(map[string]bool), changed: make(chan struct{}), caught: make(chan struct{}), prices: make(map[string]*price), events: make(map[string]accepted)}
 }
 
 // Run reads the topics until ctx ends.
@@ -85,6 +89,12 @@ func (h *Hub) Run(ctx context.Context, brokers []string, log *slog.Logger) error
 		return err
 	}
 	defer client.Close()
+	if err := h.findEnd(ctx, client); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	for {
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -96,6 +106,37 @@ func (h *Hub) Run(ctx context.Context, brokers []string, log *slog.Logger) error
 		h.take(fetches.Records(), log)
 	}
 }
+
+// findEnd finds out what has to be read before anything is new.
+func (h *Hub) findEnd(ctx context.Context, client *kgo.Client) error {
+	admin := kadm.NewClient(client)
+	starts, err := admin.ListStartOffsets(ctx, stream.Alerts)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("finding the first alert: %w", err)
+	}
+	ends, err := admin.ListEndOffsets(ctx, stream.Alerts)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("finding the last alert: %w", err)
+	}
+	start, _ := starts.Lookup(stream.Alerts, 0)
+	end, _ := ends.Lookup(stream.Alerts, 0)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.end = end.Offset; start.Offset == end.Offset {
+		close(h.caught)
+	}
+	return nil
+}
+
+// CaughtUp returns a channel that is closed when Run has read what was there when
+// it began: before that, an old alert looks like a new one.
+func (h *Hub) CaughtUp() <-chan struct{} { return h.caught }
 
 func (h *Hub) take(records []*kgo.Record, log *slog.Logger) {
 	h.mu.Lock()
@@ -110,6 +151,9 @@ func (h *Hub) take(records []*kgo.Record, log *slog.Logger) {
 			h.price(t)
 			h.event(accepted{t, r.Partition, r.Offset})
 			continue
+		}
+		if r.Offset == h.end-1 {
+			close(h.caught)
 		}
 		var a stream.Alert
 		if err := json.Unmarshal(r.Value, &a); err != nil || a.ID == "" {

@@ -44,15 +44,15 @@ func problem(resp *http.Response) error {
 	return errors.New(strings.TrimSpace(p.Error.Field + " " + p.Error.Message))
 }
 
-// Alerts calls f with every alert after the given number, or from now on if that is
-// negative, until ctx ends. A stream that ends is taken up again where it was, here
+// All is before the first alert.
+const All = "-1"
+
+// Alerts calls f with every alert after the one of the given number, or from now on
+// if that is empty, until ctx ends. A stream that ends is taken up again where it was, here
 // or at another replica behind the same address. Lost is called if the server does
 // not have all of the alerts between any more.
-func Alerts(ctx context.Context, url string, after int64, f func(stream.Alert), lost func(string)) error {
-	at := ""
-	if after >= 0 {
-		at = strconv.FormatInt(after, 10)
-	}
+func Alerts(ctx context.Context, url, after string, f func(stream.Alert), lost func(string)) error {
+	at := after
 	for wait := time.Duration(0); ; {
 		err := follow(ctx, url, &at, &wait, f, lost)
 		if ctx.Err() != nil {
