@@ -122,7 +122,7 @@ func (s *State) series(t stream.Tick) *Series {
 func (x *Series) observe(t stream.Tick) []stream.Alert {
 	var alerts []stream.Alert
 	before := x.Live.Regime
-	r := x.Live.Add(t.Price)
+	r := x.Live.Add(t.Time, t.Price)
 	if math.Abs(r.Score) >= unusual {
 		alerts = append(alerts, alert(Anomaly, t, t.Time, r.Score,
 			fmt.Sprintf("%s changed by %+.1f %% to %.2f, %.1f times its usual deviation", t.Symbol, 100*relative(t.Price, r.Change), t.Price, math.Abs(r.Score))))

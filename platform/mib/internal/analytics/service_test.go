@@ -1,6 +1,7 @@
 package analytics_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,7 +34,7 @@ const memberEnv = "MIB_TEST_MEMBER"
 
 func TestMain(m *testing.M) {
 	if brokers := os.Getenv(memberEnv); brokers != "" {
-		if err := member(context.Background(), strings.Split(brokers, ","), 3*time.Second, os.Stderr); err != nil {
+		if err := member(context.Background(), strings.Split(brokers, ","), 3*time.Second, os.Stderr, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -42,8 +43,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// member runs one member until ctx ends or a signal comes.
-func member(ctx context.Context, brokers []string, session time.Duration, log io.Writer) error {
+// member runs one member until ctx ends or a signal comes, and says when it would
+// notice that.
+func member(ctx context.Context, brokers []string, session time.Duration, log, out io.Writer) error {
 	l := lifecycle.New(lifecycle.Options{Grace: 20 * time.Second, PropagationFloor: -1, TerminationLog: "none"})
 	err := analytics.Register(l, analytics.Options{
 		Brokers: brokers, SnapshotEvery: 40, Session: session,
@@ -52,6 +54,7 @@ func member(ctx context.Context, brokers []string, session time.Duration, log io
 	if err != nil {
 		return err
 	}
+	l.OnStart(func(context.Context) error { _, err := fmt.Fprintln(out, "started"); return err })
 	return l.Run(ctx)
 }
 
@@ -213,8 +216,16 @@ func TestMembersAreTakenAway(t *testing.T) {
 		cmd.Env = append(os.Environ(), memberEnv+"="+strings.Join(w.brokers, ","))
 		cmd.Stderr = t.Output()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		// A signal before this would end it as if there were no handler.
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "started\n" {
+			t.Fatalf("a member says %q: %v", line, err)
 		}
 		return cmd
 	}
@@ -274,7 +285,7 @@ func TestHandover(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		r := running{stop, make(chan error, 1)}
 		// A session so long that no busy machine makes the group believe that a member is dead.
-		go func() { r.done <- member(ctx, w.brokers, 40*time.Second, t.Output()) }()
+		go func() { r.done <- member(ctx, w.brokers, 40*time.Second, t.Output(), io.Discard) }()
 		return r
 	}
 	end := func(r running) {
@@ -317,7 +328,7 @@ func TestNonsenseIsLeftOut(t *testing.T) {
 	w.send(t, ticks)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- member(ctx, w.brokers, 40*time.Second, io.Discard) }()
+	go func() { done <- member(ctx, w.brokers, 40*time.Second, io.Discard, io.Discard) }()
 	want := expected(ticks)
 	until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
 	stop()

@@ -199,7 +199,7 @@ func (h *Hub) price(t stream.Tick) {
 		h.oldest = h.oldest[1:]
 	}
 	p.tick = t
-	p.latest = Latest{t.Feed, t.Symbol, t.Time.UTC().Format("2006-01-02T15:04:05Z07:00"), t.Source, p.live.Add(t.Price)}
+	p.latest = Latest{t.Feed, t.Symbol, t.Time.UTC().Format("2006-01-02T15:04:05Z07:00"), t.Source, p.live.Add(t.Time, t.Price)}
 }
 
 func (h *Hub) event(a accepted) {

@@ -66,7 +66,7 @@ func Similar(s market.Series, at time.Time, k, days int) ([]Episode, error) {
 		if p.Date.After(at) {
 			break
 		}
-		r := live.Add(p.Close)
+		r := live.Add(p.Date, p.Close)
 		peak = max(peak*0.998, p.Close) // forgets slowly: about a year
 		if live.Count < 120 || r.Regime == indicator.Unknown {
 			continue

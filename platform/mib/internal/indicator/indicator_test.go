@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/markcheno/go-talib"
 )
@@ -17,6 +18,22 @@ func prices(n int) []float64 {
 		p = append(p, p[len(p)-1]*math.Exp(0.02*random.NormFloat64()))
 	}
 	return p
+}
+
+func day(i int) time.Time { return time.Date(2001, 1, 1+i, 0, 0, 0, 0, time.UTC) }
+
+// The same changes once a day and once a month: in a year the daily ones add up to
+// more.
+func TestVolatilityIsThatOfAYear(t *testing.T) {
+	daily, monthly := NewLive(), NewLive()
+	var d, m Reading
+	for i, x := range prices(200) {
+		d = daily.Add(day(i), x)
+		m = monthly.Add(day(0).AddDate(0, i, 0), x)
+	}
+	if ratio := d.Volatility / m.Volatility; math.Abs(ratio-math.Sqrt(year/12)) > 0.1 {
+		t.Errorf("daily %.3f, monthly %.3f", d.Volatility, m.Volatility)
+	}
 }
 
 // The oracle works on whole histories; what is computed step by step has to agree
@@ -34,7 +51,7 @@ func TestAgreesWithTheOracle(t *testing.T) {
 
 	l := NewLive()
 	for i, x := range p {
-		r := l.Add(x)
+		r := l.Add(day(i), x)
 		for _, c := range []struct {
 			name      string
 			from      int // where both are defined
@@ -48,7 +65,7 @@ func TestAgreesWithTheOracle(t *testing.T) {
 			{"MACD", 33, r.MACD, macd[i]},
 			// The oracle begins the signal with zeros, whose weight is gone after a while.
 			{"signal", 200, r.Signal, signal[i]},
-			{"volatility", 20, r.Volatility, deviation[max(0, i-1)] * perYear},
+			{"volatility", 20, r.Volatility, deviation[max(0, i-1)] * math.Sqrt(year)},
 		} {
 			if i < c.from {
 				if c.name != "signal" && c.got != 0 {
@@ -78,11 +95,11 @@ func TestGoesOnFromJSON(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l.Add(x)
+		l.Add(day(i), x)
 	}
 	want := NewLive()
-	for _, x := range p {
-		want.Add(x)
+	for i, x := range p {
+		want.Add(day(i), x)
 	}
 	if !reflect.DeepEqual(l, want) {
 		t.Errorf("got %+v\nwant %+v", l, want)
@@ -149,6 +166,6 @@ func BenchmarkLive(b *testing.B) {
 	p := prices(4096)
 	l := NewLive()
 	for i := 0; b.Loop(); i++ {
-		l.Add(p[i%len(p)])
+		l.Add(day(i), p[i%len(p)])
 	}
 }

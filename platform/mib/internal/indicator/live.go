@@ -1,6 +1,9 @@
 package indicator
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // A Regime says how restless a price is, compared with itself over the years.
 type Regime string
@@ -31,8 +34,9 @@ func (r Regime) Next(ratio float64) Regime {
 	}
 }
 
-// perYear makes the deviation of daily changes one of a year.
-var perYear = math.Sqrt(252)
+// year is in days. How many prices come in one is not assumed: some series are
+// daily, without weekends, and some monthly.
+const year = 365.25
 
 // Live is everything that is watched of one price.
 type Live struct {
@@ -43,9 +47,11 @@ type Live struct {
 	ATR        Wilder // of closing prices: the data has neither highs nor lows
 	Volatility Window // of changes
 	Usual      EMA    // of volatility, over years
+	Gap        EMA    // days between prices
 	Score      Score
 	Regime     Regime
 	Last       float64
+	LastTime   time.Time
 	Count      int
 }
 
@@ -53,7 +59,7 @@ type Live struct {
 func NewLive() *Live {
 	return &Live{
 		EMA: EMA{N: 20}, RSI: NewRSI(14), MACD: NewMACD(), Bollinger: Window{N: 20},
-		ATR: Wilder{EMA{N: 14}}, Volatility: Window{N: 20}, Usual: EMA{N: 500},
+		ATR: Wilder{EMA{N: 14}}, Volatility: Window{N: 20}, Usual: EMA{N: 500}, Gap: EMA{N: 60},
 		Score: Score{Lambda: 0.94}, Regime: Unknown,
 	}
 }
@@ -75,16 +81,17 @@ type Reading struct {
 	Regime     Regime  `json:"regime"`
 }
 
-// Add adds a price.
-func (l *Live) Add(price float64) Reading {
+// Add adds a price, which is later than those before it.
+func (l *Live) Add(at time.Time, price float64) Reading {
 	r := Reading{Price: price}
 	if l.Count > 0 {
 		r.Change = Change(l.Last, price)
 		l.Volatility.Add(r.Change)
 		l.ATR.Add(math.Abs(price - l.Last))
 		r.Score = l.Score.Add(r.Change)
+		l.Gap.Add(at.Sub(l.LastTime).Hours() / 24)
 	}
-	l.Last = price
+	l.Last, l.LastTime = price, at
 	l.Count++
 	l.EMA.Add(price)
 	l.RSI.Add(price)
@@ -107,8 +114,8 @@ func (l *Live) Add(price float64) Reading {
 	if l.ATR.Ready() {
 		r.ATR = l.ATR.Value
 	}
-	if l.Volatility.Ready() {
-		r.Volatility = l.Volatility.Deviation() * perYear
+	if l.Volatility.Ready() && l.Gap.Value > 0 {
+		r.Volatility = l.Volatility.Deviation() * math.Sqrt(year/l.Gap.Value)
 		if l.Usual.Count >= 60 && l.Usual.Value > 0 {
 			r.Ratio = r.Volatility / l.Usual.Value
 			l.Regime = l.Regime.Next(r.Ratio)
