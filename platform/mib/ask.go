@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,8 +136,8 @@ func newSimilar() *cobra.Command {
 				fmt.Fprintln(w)
 			}
 			fmt.Fprintf(w, "After %d of %d episodes the price was higher; the median is %+.1f %%.\n", a.Rose, after, 100*a.Median)
-			for symbol, v := range a.Correlations {
-				fmt.Fprintf(w, "Correlation with %s over the last 60 common days: %.2f\n", symbol, v)
+			for _, symbol := range slices.Sorted(maps.Keys(a.Correlations)) {
+				fmt.Fprintf(w, "Correlation with %s over the last 60 common days: %.2f\n", symbol, a.Correlations[symbol])
 			}
 			fmt.Fprintf(w, "%s\nPrices: %s. Nothing later than the date was used.\n", a.Note, a.Source)
 			return nil
