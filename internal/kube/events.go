@@ -159,18 +159,20 @@ func describe(e drain.Event) (description, bool) {
 	switch {
 	case e.Outcome == drain.Blocked:
 		by := "a PodDisruptionBudget"
-		if e.Budget != "" {
-			by = "the PodDisruptionBudget " + e.Budget
+		if budget := e.BudgetName(); budget != "" {
+			by = "the PodDisruptionBudget " + budget
 		}
 		return description{warning, "EvictionBlocked", "Evict", "Its eviction is refused by " + by + why}, true
 	case e.Outcome != drain.Done:
 		return description{}, false
 	case e.Effect == drain.Handoff:
 		return description{normal, "HandedOff", "Handoff", "Released, so that a replacement starts while it still serves" + why}, true
-	case e.Effect == drain.Evict:
-		return description{normal, "Evicted", "Evict", "Evicted" + why}, true
-	case e.Effect == drain.Delete:
+	case e.Effect == drain.Withdraw:
+		return description{normal, "Withdrawn", "Withdraw", "Taken out of its endpoints, some time before it is stopped" + why}, true
+	case drain.Method(e.Effect, e.Reason) == drain.MethodDelete:
 		return description{warning, "DeletedPastBudget", "Delete", "Deleted with the grace that is left" + why}, true
+	case e.Effect == drain.Evict, e.Effect == drain.Delete:
+		return description{normal, "Evicted", "Evict", "Evicted" + why}, true
 	}
 	return description{}, false
 }

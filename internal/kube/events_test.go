@@ -75,12 +75,12 @@ func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &written{}
 		v := newEvents(t, s, slog.New(slog.DiscardHandler))
-		long := happenedToPod(drain.Evict, drain.ReplacementReady, drain.Blocked, "shop/"+strings.Repeat("b", 2000))
+		long := happenedToPod(drain.Evict, drain.ReplacementReady, drain.Blocked, strings.Repeat("b", 2000))
 		for _, e := range []drain.Event{
 			happened(drain.EventNoticed, drain.NoticeReceived), happened(drain.EventNoticed, drain.Resumed), happened(drain.EventTightened, drain.TighterDeadline),
 			happened(drain.EventEmptied, drain.NodeEmptied), happened(drain.EventMissed, drain.PastDeadline),
 			happened(drain.EventCancelled, drain.RecordRemoved), happened(drain.EventExpired, drain.DeadlineExpired), happened(drain.EventClosed, drain.NodeGone),
-			happenedToPod(drain.Handoff, drain.HandOff, drain.Done, ""), happenedToPod(drain.Evict, drain.ReplacementReady, drain.Done, ""),
+			happenedToPod(drain.Handoff, drain.HandOff, drain.Done, ""), happenedToPod(drain.Withdraw, drain.LeavesBalancer, drain.Done, ""), happenedToPod(drain.Delete, drain.TwoBudgets, drain.Done, ""), happenedToPod(drain.Evict, drain.ReplacementReady, drain.Done, ""),
 			happenedToPod(drain.Delete, drain.BudgetAtLatest, drain.Done, ""), happenedToPod(drain.Evict, drain.NotReady, drain.Unavailable, ""), long,
 		} {
 			v.Observe(e)
@@ -110,7 +110,7 @@ func TestEvents(t *testing.T) {
 		want := []string{
 			"Node Warning InterruptionNoticed Cordon", "Node Warning InterruptionTightened Cordon", "Node Normal NodeEmptied Drain", "Node Warning DeadlineMissed Drain",
 			"Node Normal InterruptionCancelled Uncordon", "Node Normal InterruptionExpired Uncordon",
-			"Pod Normal HandedOff Handoff", "Pod Normal Evicted Evict", "Pod Warning DeletedPastBudget Delete", "Pod Warning EvictionBlocked Evict",
+			"Pod Normal HandedOff Handoff", "Pod Normal Withdrawn Withdraw", "Pod Normal Evicted Evict", "Pod Normal Evicted Evict", "Pod Warning DeletedPastBudget Delete", "Pod Warning EvictionBlocked Evict",
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

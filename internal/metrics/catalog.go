@@ -74,7 +74,7 @@ var (
 	Blocked = Metric{
 		Name: "evenkeel_evictions_blocked_total", Type: Counter, Labels: []string{"budget"},
 		Help: "Evictions that a PodDisruptionBudget refused, by budget.",
-		Meaning: "A refused eviction is tried again about once a second. A budget that stands here for minutes allows nothing at its present replica count. The first 100 budgets have their name as `namespace/name`; later ones, and those that the API does not name, are `other`. " +
+		Meaning: "A refused eviction is tried again about once a second; refusals in a row of the same one count once. A budget that stands here again and again allows nothing at its present replica count. The first 100 budgets have their name as `namespace/name`, several of one pod with commas between; later ones, and those that the API does not name, are `other`. " +
 			"The names of pods and instances are never labels.",
 	}
 	LostPodSeconds = Metric{

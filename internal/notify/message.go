@@ -117,7 +117,11 @@ func (m *Message) sentence() string {
 	case drain.EventCancelled:
 		fmt.Fprintf(&b, " %s given back: the notice was taken back", is)
 	case drain.EventExpired:
-		fmt.Fprintf(&b, " %s given back: the machine outlived its deadline", is)
+		why := "the machine outlived its deadline"
+		if m.Kind == interruption.Rebalance {
+			why = "no interruption has followed"
+		}
+		fmt.Fprintf(&b, " %s given back: %s", is, why)
 	}
 	return b.String()
 }

@@ -67,7 +67,7 @@ func (l *Line) update(e drain.Event) {
 	}
 	s := Step{At: e.At, Event: e.Kind, Reason: e.Reason}
 	if e.Kind == drain.EventPod {
-		s.Pod, s.Service, s.Effect, s.Outcome, s.Budget = e.Pod.String(), e.Service, e.Effect, e.Outcome, e.Budget
+		s.Pod, s.Service, s.Effect, s.Outcome, s.Budget = e.Pod.String(), e.Service, e.Effect, e.Outcome, e.BudgetName()
 	}
 	l.add(s)
 }

@@ -58,7 +58,7 @@ func lives() []drain.Event {
 		pod(1, a, "web-1", drain.Handoff, drain.HandOff, drain.Done, ""),
 		pod(10, a, "web-1", drain.Evict, drain.ReplacementReady, drain.Done, ""),
 		event(drain.EventEmptied, 14, drain.NodeEmptied, record("i-a", 14)),
-		pod(1, b, "db-0", drain.Evict, drain.NoDeployment, drain.Blocked, "shop/db"),
+		pod(1, b, "db-0", drain.Evict, drain.NoDeployment, drain.Blocked, "db"),
 		pod(88, b, "db-0", drain.Delete, drain.BudgetAtLatest, drain.Done, ""),
 		left(event(drain.EventMissed, 120, drain.PastDeadline, b), 1, 30),
 		event(drain.EventCancelled, 30, drain.RecordRemoved, c),

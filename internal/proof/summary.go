@@ -82,15 +82,15 @@ func (s *Summary) step(step Step) {
 	if step.Outcome == drain.Blocked && step.Budget != "" {
 		s.Budgets[step.Budget]++
 	}
-	if step.Outcome != drain.Done || step.Effect == drain.Handoff {
+	if step.Outcome != drain.Done {
 		return
 	}
-	method := string(step.Effect)
-	if step.Effect == drain.Evict && step.Reason == drain.ReplacementReady {
-		method = "handoff"
+	method := drain.Method(step.Effect, step.Reason)
+	if method == "" {
+		return
 	}
 	s.Pods[method]++
-	if step.Effect == drain.Delete || step.Reason == drain.LatestStart {
+	if method == drain.MethodDelete || step.Reason == drain.LatestStart {
 		s.Escalations[step.Reason]++
 	}
 }

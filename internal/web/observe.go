@@ -85,20 +85,19 @@ func (m *Meter) ended(c *counted, e drain.Event, outcome string) {
 }
 
 func (m *Meter) pod(e drain.Event) {
-	switch {
-	case e.Outcome == drain.Blocked:
-		budget := e.Budget
+	switch e.Outcome {
+	case drain.Blocked:
+		budget := e.BudgetName()
 		if budget == "" || !m.open.budgets[budget] && len(m.open.budgets) >= mostBudgets {
 			budget = "other"
 		} else {
 			m.open.budgets[budget] = true
 		}
 		m.blocked.WithLabelValues(budget).Inc()
-	case e.Outcome != drain.Done:
-	case e.Effect == drain.Evict && e.Reason == drain.ReplacementReady:
-		m.pods.WithLabelValues("handoff", string(e.Reason)).Inc()
-	case e.Effect == drain.Evict, e.Effect == drain.Delete:
-		m.pods.WithLabelValues(string(e.Effect), string(e.Reason)).Inc()
+	case drain.Done:
+		if method := drain.Method(e.Effect, e.Reason); method != "" {
+			m.pods.WithLabelValues(method, string(e.Reason)).Inc()
+		}
 	}
 }
 

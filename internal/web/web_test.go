@@ -29,7 +29,7 @@ func TestCatalog(t *testing.T) {
 	m.Synced()
 	m.Leading(true)
 	m.Notified("slack", "sent")
-	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Blocked, Budget: "shop/web"})
+	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Blocked, Pod: cluster.Key{Namespace: "shop"}, Budget: "web"})
 	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Done, Reason: drain.ReplacementReady})
 	m.Observe(drain.Event{Kind: drain.EventMissed, Lost: 1})
 	m.CountCosts(price.Builtin())([]cluster.Change{{Object: &cluster.Node{Name: "a", Pool: "web", Region: "us-east-1", InstanceType: "m5.large", Spot: true}}})
@@ -72,7 +72,7 @@ func TestObserve(t *testing.T) {
 	}
 	emptied := func(r drain.Record, after time.Duration) drain.Record { r.Emptied = at.Add(after); return r }
 	pod := func(effect drain.Kind, why drain.Reason, o drain.Outcome, budget string) drain.Event {
-		return drain.Event{Kind: drain.EventPod, Record: rec("i-1"), Pool: "engine", Effect: effect, Reason: why, Outcome: o, Budget: budget}
+		return drain.Event{Kind: drain.EventPod, Record: rec("i-1"), Pool: "engine", Pod: cluster.Key{Namespace: "shop", Name: "web-1"}, Effect: effect, Reason: why, Outcome: o, Budget: budget}
 	}
 	event := func(k drain.EventKind, r drain.Record, lost float64) drain.Event {
 		return drain.Event{Kind: k, Record: r, Pool: "engine", Lost: lost}
@@ -85,7 +85,8 @@ func TestObserve(t *testing.T) {
 		{"emptied in time", []drain.Event{
 			event(drain.EventNoticed, rec("i-1"), 0),
 			pod(drain.Handoff, drain.HandOff, drain.Done, ""),
-			pod(drain.Evict, drain.ReplacementReady, drain.Blocked, "shop/web"),
+			pod(drain.Evict, drain.ReplacementReady, drain.Blocked, "web"),
+			pod(drain.Withdraw, drain.LeavesBalancer, drain.Done, ""),
 			pod(drain.Evict, drain.ReplacementReady, drain.Done, ""),
 			pod(drain.Evict, drain.NoDeployment, drain.Done, ""),
 			pod(drain.Delete, drain.BudgetAtLatest, drain.Done, ""),
@@ -149,7 +150,7 @@ func TestObserve(t *testing.T) {
 func TestBudgetsAreBounded(t *testing.T) {
 	m := NewMeter()
 	for i := range 500 {
-		m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Blocked, Budget: fmt.Sprintf("shop/b%d", i)})
+		m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Blocked, Budget: fmt.Sprintf("b%d", i)})
 	}
 	if n := testutil.CollectAndCount(m.blocked); n != mostBudgets+1 {
 		t.Errorf("%d series, want %d", n, mostBudgets+1)
