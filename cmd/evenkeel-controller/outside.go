@@ -35,7 +35,7 @@ func (o *outside) add(f *pflag.FlagSet) {
 	f.StringVar(&o.webhookSecret, "notify-webhook-secret-file", "", "file with the secret that signs them (HMAC-SHA256); or $EVENKEEL_WEBHOOK_SECRET. Without one they are not signed")
 	f.StringVar(&o.slack, "notify-slack-file", "", "file with the URL of a Slack incoming webhook; or $EVENKEEL_SLACK_URL")
 	f.StringVar(&o.sns, "notify-sns", "", "ARN of an SNS topic that notifications are published to")
-	f.StringVar(&o.proof, "proof", "-", "where the proof record goes, a line of JSON for each interruption: a file, - for standard output, or none")
+	f.StringVar(&o.proof, "proof", "-", "where the proof record goes, a line of JSON for each interruption: a file, - for standard output, s3://bucket/prefix, or none")
 	f.BoolVar(&o.events, "events", true, "write Kubernetes Events of the nodes and pods")
 }
 
@@ -64,7 +64,7 @@ func tell(ctx context.Context, o *outside, api kubernetes.Interface, identity st
 		e := kube.NewEvents(api, identity, log)
 		t.observers, t.runners = append(t.observers, e), append(t.runners, e)
 	}
-	sink, err := proofSink(o.proof)
+	sink, err := proofSink(ctx, o.proof)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +77,15 @@ func tell(ctx context.Context, o *outside, api kubernetes.Interface, identity st
 }
 
 // proofSink returns where the proof record goes, or nil for nowhere.
-func proofSink(where string) (journal.Sink, error) {
+func proofSink(ctx context.Context, where string) (journal.Sink, error) {
 	switch where {
 	case "none", "":
 		return nil, nil
 	case "-":
 		return journal.Writer{W: os.Stdout}, nil
+	}
+	if strings.HasPrefix(where, "s3://") {
+		return aws.NewS3(ctx, where)
 	}
 	// It stays open for as long as the process lives: every line is one write.
 	f, err := os.OpenFile(where, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)

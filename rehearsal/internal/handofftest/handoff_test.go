@@ -48,6 +48,8 @@ func TestHandoff(t *testing.T) {
 
 	t.Run("PDB at its limit", func(t *testing.T) { testBudgetAtLimit(t, admin, config, kubelets) })
 	t.Run("restart in the middle", func(t *testing.T) { testRestart(t, admin, config, kubelets) })
+	t.Run("election", func(t *testing.T) { testElection(t, config) })
+	t.Run("events", func(t *testing.T) { testEvents(t, admin, config) })
 	t.Run("rights", func(t *testing.T) { testRights(t, config) })
 }
 
