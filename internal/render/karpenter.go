@@ -80,6 +80,7 @@ type ec2NodeClassSpec struct {
 	SecurityGroupSelectorTerms []tagTerm           `json:"securityGroupSelectorTerms"`
 	MetadataOptions            metadataOptions     `json:"metadataOptions"`
 	BlockDeviceMappings        []blockDevice       `json:"blockDeviceMappings"`
+	UserData                   string              `json:"userData"`
 	Tags                       map[string]string   `json:"tags"`
 }
 
@@ -211,9 +212,37 @@ func karpenterClass(p *spec.Platform, pool spec.Pool) ec2NodeClass {
 				DeviceName: "/dev/xvda",
 				EBS:        ebsVolume{fmt.Sprintf("%dGi", gibibytes(pool)), "gp3", true, true},
 			}},
-			Tags: map[string]string{"evenkeel.dev/platform": p.Cluster.Name},
+			UserData: classUserData(p, name),
+			Tags:     map[string]string{"evenkeel.dev/platform": p.Cluster.Name},
 		},
 	}
+}
+
+// classUserData gives kubelets the time that pods have when their machine is shut
+// down: the longest among the pools of the class. Karpenter adds the rest of the
+// NodeConfig itself.
+func classUserData(p *spec.Platform, class string) string {
+	var longest int64
+	for _, pool := range p.Pools {
+		if nodeClassName(p, pool) == class {
+			longest = max(longest, shutdownSeconds(p, pool))
+		}
+	}
+	return fmt.Sprintf(`MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="//"
+
+--//
+Content-Type: application/node.eks.aws
+
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec:
+  kubelet:
+    config:
+      shutdownGracePeriod: %ds
+      shutdownGracePeriodCriticalPods: %ds
+--//--
+`, longest, criticalSeconds)
 }
 
 // nodeRoleName is the role that the Terraform output gives to nodes.
