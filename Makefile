@@ -13,13 +13,16 @@ ALONE := $(addprefix github.com/evenkeel-dev/evenkeel/, \
 	rehearsal/internal/controlplane/controlplanetest rehearsal/internal/kubelet/kubelettest \
 	rehearsal/internal/handofftest rehearsal/internal/renderedtest rehearsal/cmd/evenkeel-rehearse)
 
-.PHONY: help rehearse build test check mib fmt tidy clean
+.PHONY: help rehearse bench-drain build test check mib fmt tidy clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 rehearse: build ## lose spot nodes on a real control plane, and print a verdict
 	bin/evenkeel-rehearse --report report $(ARGS)
+
+bench-drain: build ## take hundreds of nodes away at once, and measure
+	bin/evenkeel-rehearse bench-drain --report report/bench-drain.json $(ARGS)
 
 build: ## build all programs into bin/
 	@hack/build.sh $(PROGRAMS) -- ./rehearsal/cmd/evenkeel-rehearse

@@ -62,6 +62,7 @@ func newCommand(io streams) *cobra.Command {
 	cmd.AddCommand(conform.NewCommand(conform.CommandConfig{
 		Out: io.out, Err: io.err, Failed: errVerdict, Usage: func(err error) error { return usageError{err} },
 	}))
+	cmd.AddCommand(newBenchDrainCommand(io))
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.SetOut(io.out)
 	cmd.SetErr(io.err)

@@ -39,7 +39,7 @@ var update = flag.Bool("update", false, "write the reference page anew")
 func TestReferencePage(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString("<!-- Generated from --help: go test ./rehearsal/cmd/evenkeel-rehearse -run Reference -update -->\n")
-	for _, args := range [][]string{{}, {"conform"}} {
+	for _, args := range [][]string{{}, {"conform"}, {"bench-drain"}} {
 		var help bytes.Buffer
 		cmd := newCommand(streams{&help, &help})
 		cmd.SetArgs(append(args, "--help"))
