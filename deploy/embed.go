@@ -1,11 +1,35 @@
-// Package deploy holds the manifests that install Evenkeel in a cluster. The
-// rehearsal deploys these very files, so that the rights they grant are tried.
+// Package deploy holds the manifests that install Evenkeel in a cluster, as the chart
+// in charts/evenkeel renders them. The rehearsal deploys these very files, so that the
+// rights they grant and the policies that hold them are tried.
 package deploy
 
-import _ "embed"
+import (
+	"bytes"
+	_ "embed"
+)
 
-// Controller is controller.yaml: namespace, service account, ClusterRole, its
-// binding, and the Deployment of evenkeel-controller.
+// Controller is controller.yaml: namespace, service account, rights, and the
+// Deployment of evenkeel-controller with what belongs to it.
 //
 //go:embed controller.yaml
 var Controller []byte
+
+// Policies is policies.yaml: what the service accounts of the controller and of the
+// agent may change of pods and nodes.
+//
+//go:embed policies.yaml
+var Policies []byte
+
+// Agent is agent.yaml: namespace, service account, rights, and the DaemonSet of
+// evenkeel-agent.
+//
+//go:embed agent.yaml
+var Agent []byte
+
+// PoliciesFor returns Policies as they are for a controller that runs under another
+// service account, such as that of a rendered platform.
+func PoliciesFor(namespace, account string) []byte {
+	return bytes.ReplaceAll(Policies,
+		[]byte(`"system:serviceaccount:evenkeel-system:evenkeel-controller"`),
+		[]byte(`"system:serviceaccount:`+namespace+":"+account+`"`))
+}
