@@ -11,7 +11,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,41 +50,36 @@ func TestHandoff(t *testing.T) {
 	t.Run("election", func(t *testing.T) { testElection(t, config) })
 	t.Run("events", func(t *testing.T) { testEvents(t, admin, config) })
 	t.Run("rights", func(t *testing.T) { testRights(t, config) })
+	t.Run("policies", func(t *testing.T) { testPolicies(t, plane, admin, config) })
 }
 
-// shipped applies deploy/controller.yaml, without its Deployment, and returns the
-// configuration of a client with its service account's token.
+// shipped applies what deploy/ has but for what would run in pods, and returns the
+// configuration of a client with the controller's token.
 func shipped(t *testing.T, plane *controlplane.ControlPlane) *rest.Config {
 	t.Helper()
 	apply, err := manifest.NewApplier(plane.AdminConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := manifest.Decode("deploy/controller.yaml", deploy.Controller)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range objects {
-		if o.GetKind() == "Deployment" {
-			continue
-		}
-		if err := apply.Apply(t.Context(), o); err != nil {
+	for name, data := range map[string][]byte{"controller.yaml": deploy.Controller, "policies.yaml": deploy.Policies, "agent.yaml": deploy.Agent} {
+		objects, err := manifest.Decode("deploy/"+name, data)
+		if err != nil {
 			t.Fatal(err)
+		}
+		for _, o := range objects {
+			if o.GetKind() == "Deployment" || o.GetKind() == "DaemonSet" {
+				continue
+			}
+			if err := apply.Apply(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	admin, err := kubernetes.NewForConfig(plane.AdminConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := admin.CoreV1().ServiceAccounts("evenkeel-system").CreateToken(t.Context(), "evenkeel-controller",
-		&authv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &rest.Config{
-		Host: plane.URL(), BearerToken: token.Status.Token, TLSClientConfig: rest.TLSClientConfig{CAData: plane.CACertPEM()},
-		QPS: -1,
-	}
+	return withToken(t, plane, admin, "evenkeel-system", "evenkeel-controller", nil)
 }
 
 // testBudgetAtLimit takes a node from a Deployment whose budget allows no

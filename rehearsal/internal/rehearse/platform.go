@@ -141,7 +141,8 @@ func (p *Platform) objects(handler string, args []string, env []envVar) (setting
 	if handler != Evenkeel {
 		return settings, workloads, nil
 	}
-	// The platform binds its controller to the role that is shipped beside it.
+	// The platform binds its controller to the role that is shipped beside it. What
+	// that allows is held by the policies that are shipped too.
 	shipped, err := manifest.Decode("deploy/controller.yaml", deploy.Controller)
 	if err != nil {
 		return nil, nil, err
@@ -151,7 +152,11 @@ func (p *Platform) objects(handler string, args []string, env []envVar) (setting
 			settings = append(settings, o)
 		}
 	}
-	return settings, workloads, nil
+	policies, err := manifest.Decode("deploy/policies.yaml", deploy.PoliciesFor(p.Namespace, p.Controller))
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(settings, policies...), workloads, nil
 }
 
 // imagesByName returns the programs under every name that a rendered container
