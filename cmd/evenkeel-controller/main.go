@@ -61,6 +61,7 @@ type config struct {
 	queue       string
 	region      string
 	lead        time.Duration
+	foreign     int
 	policy      policy
 	concurrency int
 	listen      string
@@ -105,6 +106,7 @@ is started again.`,
 	f.StringVar(&c.queue, "sqs-queue", "", "name or URL of the SQS queue that EventBridge sends notices to (required)")
 	f.StringVar(&c.region, "aws-region", "", "AWS region; default: $AWS_REGION and the other usual places")
 	f.DurationVar(&c.lead, "spot-notice", 2*time.Minute, "how long after a spot interruption warning its instance goes")
+	f.IntVar(&c.foreign, "foreign-receives", 12, "after how many receipts a message about an instance of another cluster is looked at ever more rarely; its owner has had it by then")
 	c.policy.flags(f)
 	f.IntVar(&c.concurrency, "concurrency", 64, "requests to the Kubernetes API under way at once")
 	f.BoolVar(&c.leaderElect, "leader-elect", false, "act only while holding a Lease, so that several replicas may run; needed with more than one")
@@ -142,13 +144,17 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
+	hooks, err := aws.NewHooks(ctx, c.region)
+	if err != nil {
+		return err
+	}
 	meter := web.NewMeter()
 	told, err := tell(ctx, &c.outside, slow, identity, meter, log)
 	if err != nil {
 		return err
 	}
 	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
-		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter,
+		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter, Hooks: hooks,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
 		Changes: meter.CountCosts(price.Builtin()),
 	})
@@ -235,7 +241,7 @@ func source(ctx context.Context, c *config, log *slog.Logger) (*aws.Named, error
 	}
 	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
 	open := func(url string) *aws.SQS {
-		return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, Log: log})
+		return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, MaxForeign: c.foreign, Log: log})
 	}
 	return aws.NewNamed(lookup, open, log), nil
 }

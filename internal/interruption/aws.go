@@ -312,6 +312,10 @@ type hookDetail struct {
 	Instance string `json:"EC2InstanceId"`
 }
 
+// managedHook is the hook that EKS gives to the groups of its managed node groups.
+// EKS answers it itself, when it has drained the node.
+const managedHook = "Terminate-LC-Hook"
+
 // readLifecycleHook gives no deadline: how long the hook waits is not in its event,
 // and can be stretched.
 func readLifecycleHook(n Notice, detail json.RawMessage, lead time.Duration) ([]Notice, error) {
@@ -332,7 +336,9 @@ func readLifecycleHook(n Notice, detail json.RawMessage, lead time.Duration) ([]
 	n.Kind = LifecycleHook
 	n.Action = "terminate"
 	n.Instance = InstanceID(d.Instance)
-	n.Hook = &Hook{Group: d.Group, Name: d.Hook, Token: d.Token, Instance: n.Instance}
+	if d.Hook != managedHook || !strings.HasPrefix(d.Group, "eks-") {
+		n.Hook = &Hook{Group: d.Group, Name: d.Hook, Token: d.Token, Instance: n.Instance}
+	}
 	return []Notice{n}, nil
 }
 

@@ -147,7 +147,7 @@ func complete(t *testing.T, n Notice) {
 	if n.Deadline.IsZero() != (n.Kind == Rebalance || n.Kind == Cancelled || n.Kind == LifecycleHook) {
 		t.Errorf("%s with deadline %s", n.Kind, n.Deadline)
 	}
-	if (n.Hook != nil) != (n.Kind == LifecycleHook) {
+	if n.Hook != nil && n.Kind != LifecycleHook {
 		t.Errorf("%s with hook %v", n.Kind, n.Hook)
 	}
 	if text, err := json.Marshal(n); err != nil {

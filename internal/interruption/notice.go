@@ -41,9 +41,10 @@ const (
 	// reservation of somebody else's.
 	CapacityReservation Kind = "capacity-reservation-interruption"
 	// LifecycleHook is an Auto Scaling group that waits, for as long as its hook
-	// allows, before it terminates the instance. Its Hook is set, unless the machine
-	// itself has said so, which does not know the hook's name. It has no deadline: how
-	// long the group waits can be stretched.
+	// allows, before it terminates the instance. Its Hook is set if it is ours to
+	// answer: not where EKS does that, nor where the machine itself has given the
+	// notice, which does not know the hook's name. It has no deadline: how long the
+	// group waits can be stretched.
 	LifecycleHook Kind = "lifecycle-hook"
 	// ManualDrain is a person's own request, with a deadline of their choice.
 	ManualDrain Kind = "manual-drain"

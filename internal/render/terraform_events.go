@@ -28,7 +28,6 @@ func eventRules(p *spec.Platform) []eventRule {
 		{"health", "aws.health", "AWS Health Event", "AWS announces work on a machine.", object{{"service", []string{"EC2"}}}},
 		{"reservation", "aws.ec2", "EC2 Capacity Reservation Instance Interruption Warning", "A machine in a reservation is taken back.", nil},
 		{"terminate-hook", "aws.autoscaling", "EC2 Instance-terminate Lifecycle Action", "A group is about to end a machine.", nil},
-		{"launch-hook", "aws.autoscaling", "EC2 Instance-launch Lifecycle Action", "A group has started a machine.", nil},
 	}
 	if !p.Policies.ObserveRebalance {
 		all = slices.DeleteFunc(all, func(r eventRule) bool { return r.key == "rebalance" })
@@ -141,7 +140,7 @@ func writeHandler(p *spec.Platform, b hclBody) {
 	f := b.resource("", "aws_lambda_function", "handler").
 		set("count", wanted).
 		set("function_name", expr(`"${local.name}-interruption-handler"`)).
-		set("description", "Cordons the node of a spot machine that goes, if no controller has.").
+		set("description", "Cordons the node of a spot machine that goes, and empties it if no controller runs.").
 		set("role", expr("aws_iam_role.handler[0].arn")).
 		set("filename", expr("var.handler_package")).
 		set("source_code_hash", expr("try(filebase64sha256(var.handler_package), null)")).
@@ -149,8 +148,13 @@ func writeHandler(p *spec.Platform, b hclBody) {
 		set("handler", "bootstrap").
 		set("architectures", []string{"arm64"}).
 		set("memory_size", 256).
-		set("timeout", 30)
-	f.block("environment").set("variables", object{{"CLUSTER_NAME", expr("var.cluster_name")}})
+		set("timeout", 150)
+	namespace, _ := controllerAccount(p)
+	f.block("environment").set("variables", object{
+		{"CLUSTER_NAME", expr("var.cluster_name")},
+		{"NAMESPACE", namespace},
+		{"GRACE_PERIOD", "120"},
+	})
 	f.block("dead_letter_config").set("target_arn", expr("aws_sqs_queue.dead_letters.arn"))
 	f.set("tags", expr("local.tags"))
 	f.set("depends_on", expr("[aws_cloudwatch_log_group.handler, aws_iam_role_policy.handler]"))

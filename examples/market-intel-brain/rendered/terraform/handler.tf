@@ -53,7 +53,7 @@ resource "aws_cloudwatch_log_group" "handler" {
 resource "aws_lambda_function" "handler" {
   count            = var.handler_package == null ? 0 : 1
   function_name    = "${local.name}-interruption-handler"
-  description      = "Cordons the node of a spot machine that goes, if no controller has."
+  description      = "Cordons the node of a spot machine that goes, and empties it if no controller runs."
   role             = aws_iam_role.handler[0].arn
   filename         = var.handler_package
   source_code_hash = try(filebase64sha256(var.handler_package), null)
@@ -61,11 +61,13 @@ resource "aws_lambda_function" "handler" {
   handler          = "bootstrap"
   architectures    = ["arm64"]
   memory_size      = 256
-  timeout          = 30
+  timeout          = 150
 
   environment {
     variables = {
       CLUSTER_NAME = var.cluster_name
+      NAMESPACE    = "market-intel-brain"
+      GRACE_PERIOD = "120"
     }
   }
 

@@ -146,13 +146,6 @@ locals {
         detail-type = ["EC2 Instance-terminate Lifecycle Action"]
       }
     }
-    launch-hook = {
-      description = "A group has started a machine."
-      pattern = {
-        source      = ["aws.autoscaling"]
-        detail-type = ["EC2 Instance-launch Lifecycle Action"]
-      }
-    }
   }
 }
 

@@ -28,8 +28,8 @@ run "counts" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_event_rule.interruption) == 7
-    error_message = "There are to be 7 event rules."
+    condition     = length(aws_cloudwatch_event_rule.interruption) == 6
+    error_message = "There are to be 6 event rules."
   }
 
   assert {
