@@ -23,6 +23,9 @@ func TestRandomSchedules(t *testing.T) {
 	for seed := range schedules {
 		g := newGame(uint64(seed))
 		g.thorough = seed%20 == 0
+		if seed%5 == 4 {
+			g.addRival()
+		}
 		g.play()
 		if len(g.broken) > 0 {
 			t.Errorf("seed %d:\n%s\nafter:\n%s", seed, strings.Join(g.broken, "\n"), strings.Join(g.log, "\n"))
@@ -45,6 +48,8 @@ type game struct {
 	answered map[uint64]bool
 	evicted  map[cluster.UID]int
 	crashes  int
+	rival    *rival
+	asked    int // effects so far
 	thorough bool
 
 	log, broken []string
@@ -79,6 +84,43 @@ func newGame(seed uint64) *game {
 	}
 	g.lag = true
 	return g
+}
+
+// rival is another controller that takes itself for the only one: two leaders, for
+// as long as the game lasts. It sees the cluster by a watch of its own.
+type rival struct {
+	state   *State
+	in      Input
+	flying  []arrival
+	view    *cluster.Cluster
+	pending []cluster.Change
+}
+
+func (g *game) addRival() {
+	g.rival = &rival{state: NewState(Policy{}), view: cluster.New()}
+	g.lag = false
+	for _, n := range g.nodes {
+		g.rival.view.Apply(cluster.Change{Object: clone(n)})
+	}
+	for _, d := range g.deploys {
+		g.rival.view.Apply(cluster.Change{Object: clone(&d.Deployment)})
+		g.rival.view.Apply(cluster.Change{Object: clone(&d.set)})
+	}
+	for _, p := range g.pods {
+		g.rival.view.Apply(cluster.Change{Object: clone(p)})
+	}
+	g.lag = true
+	g.also = func(ch cluster.Change) { g.rival.pending = append(g.rival.pending, ch) }
+}
+
+// swap exchanges the two: each in turn is the one that steps.
+func (g *game) swap() {
+	r := g.rival
+	g.state, r.state = r.state, g.state
+	g.in, r.in = r.in, g.in
+	g.flying, r.flying = r.flying, g.flying
+	g.view, r.view = r.view, g.view
+	g.pending, r.pending = r.pending, g.pending
 }
 
 func (g *game) fail(format string, args ...any) {
@@ -123,6 +165,14 @@ func (g *game) play() {
 			g.crash(notices)
 		}
 		g.step()
+		if g.rival != nil {
+			g.swap()
+			g.deliver(g.rand.IntN(8))
+			g.step()
+			if g.rand.IntN(2) == 0 { // a notice is read by one of them
+				g.swap()
+			}
+		}
 	}
 	g.deliver(len(g.pending))
 	for name, p := range g.pods {
@@ -135,9 +185,21 @@ func (g *game) play() {
 			g.fail("%s ends with %d of %d", name, n, d.Replicas)
 		}
 	}
+	if g.rival != nil && g.crashes == 0 {
+		g.made()
+	}
 	for token := range g.token {
 		if !g.answered[token+1] && g.crashes == 0 {
 			g.fail("notice #%d was never answered", token+1)
+		}
+	}
+}
+
+// made checks that two who act at once replace no pod twice.
+func (g *game) made() {
+	for name, d := range g.deploys {
+		if d.made > g.ended[name] {
+			g.fail("%s had %d replacements for %d pods that went", name, d.made, g.ended[name])
 		}
 	}
 }
@@ -258,11 +320,12 @@ func (g *game) checkBefore(e Effect) {
 	if p == nil || p.UID != e.UID || p.Terminating {
 		return
 	}
-	if !g.nodes[p.Node].Unschedulable {
+	if e.ID != "" && !g.nodes[p.Node].Unschedulable { // without an interruption it is one that was called off
 		g.fail("%v on a node that is not cordoned", e)
 	}
 	app := p.Labels["app"]
-	if e.Kind == Evict && e.Reason == ReplacementReady && g.readyOf(app)-1 < g.deploys[app].Replicas {
+	// Two who act at once see the cluster at different times: then only budgets hold.
+	if e.Kind == Evict && e.Reason == ReplacementReady && g.rival == nil && g.readyOf(app)-1 < g.deploys[app].Replicas {
 		g.fail("%v leaves %s with %d of %d", e, app, g.readyOf(app)-1, g.deploys[app].Replicas)
 	}
 	if deadline := g.deadline[p.Node]; e.Reason == LatestStart || e.Reason == BudgetAtLatest {
@@ -270,7 +333,7 @@ func (g *game) checkBefore(e Effect) {
 			g.fail("%v comes %v before its latest start", e, early.Sub(g.now))
 		}
 	}
-	if e.Kind == Delete && e.Reason != BudgetAtLatest {
+	if e.Kind == Delete && e.Reason != BudgetAtLatest && e.Reason != TwoBudgets {
 		g.fail("%v goes past a budget", e)
 	}
 }

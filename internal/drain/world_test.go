@@ -17,20 +17,24 @@ import (
 // much of each as a drain can notice. It owns the truth; the State under test is
 // shown copies of it through view.
 type world struct {
-	now     time.Time
-	nodes   map[string]*cluster.Node
-	deploys map[string]*deploy
-	pods    map[string]*cluster.Pod
-	view    *cluster.Cluster
-	full    bool // nothing can be scheduled any more
-	quota   bool // no pod can be created any more
-	pdbs    map[string]*cluster.Budget
-	budgets map[string]int // app -> the fewest ready pods that an eviction may leave
-	serial  int
+	now       time.Time
+	nodes     map[string]*cluster.Node
+	deploys   map[string]*deploy
+	pods      map[string]*cluster.Pod
+	view      *cluster.Cluster
+	full      bool // nothing can be scheduled any more
+	quota     bool // no pod can be created any more
+	tainted   map[string]bool
+	completed int // lifecycle actions
+	pdbs      map[string]*cluster.Budget
+	budgets   map[string]int // app -> the fewest ready pods that an eviction may leave
+	serial    int
 
 	// If lag is set, changes reach the view only by deliver: watches are not instant.
 	lag     bool
 	pending []cluster.Change
+	also    func(cluster.Change) // sees every change too
+	ended   map[string]int       // app -> pods that are gone
 }
 
 type deploy struct {
@@ -48,6 +52,8 @@ func newWorld() *world {
 		deploys: make(map[string]*deploy),
 		pods:    make(map[string]*cluster.Pod),
 		budgets: make(map[string]int),
+		tainted: make(map[string]bool),
+		ended:   make(map[string]int),
 		pdbs:    make(map[string]*cluster.Budget),
 		view:    cluster.New(),
 	}
@@ -64,6 +70,9 @@ func (w *world) addNode(name string, cordoned bool) *cluster.Node {
 func (w *world) show(o cluster.Object) { w.send(cluster.Change{Object: clone(o)}) }
 
 func (w *world) send(ch cluster.Change) {
+	if w.also != nil {
+		w.also(ch)
+	}
 	if w.lag {
 		w.pending = append(w.pending, ch)
 		return
@@ -238,6 +247,7 @@ func (w *world) ready(name string) { p := w.pods[name]; p.Ready, p.ReadySince = 
 
 func (w *world) gone(name string) {
 	p := w.pods[name]
+	w.ended[p.Labels["app"]]++
 	delete(w.pods, name)
 	w.send(cluster.Change{Object: clone(p), Gone: true})
 	w.reconcile()
@@ -249,6 +259,7 @@ func (w *world) lose(name string) {
 	delete(w.nodes, name)
 	for _, pod := range sortedKeys(w.pods) {
 		if p := w.pods[pod]; p.Node == name {
+			w.ended[p.Labels["app"]]++
 			delete(w.pods, pod)
 			w.send(cluster.Change{Object: clone(p), Gone: true})
 		}
@@ -284,6 +295,7 @@ func (w *world) apply(e Effect) Outcome {
 		}
 		n.Unschedulable = (n.Unschedulable || e.Cordon) && !e.Uncordon
 		w.show(n)
+		w.tainted[e.Node] = (w.tainted[e.Node] || e.Taint) && !e.Untaint
 		if e.Taint { // what the pod garbage collector does
 			for _, name := range sortedKeys(w.pods) {
 				if p := w.pods[name]; p.Node == e.Node && p.Terminating {
@@ -294,7 +306,10 @@ func (w *world) apply(e Effect) Outcome {
 		return Done
 	}
 	switch e.Kind {
-	case Heartbeat, Complete:
+	case Heartbeat:
+		return Done
+	case Complete:
+		w.completed++
 		return Done
 	case Rebudget:
 		b := w.pdbs[e.Pod.Name]
