@@ -22,6 +22,7 @@ type Cluster struct {
 	owned    map[UID]map[Key]*Pod // by the UID of the controlling owner
 	released map[Key]*Pod
 	left     map[hashKey]map[Key]*Pod // released pods by namespace and the hash that they had
+	from     map[UID]*ReplicaSet      // what released pods were found to come from; forgotten when any ReplicaSet changes
 
 	replicaSets map[Key]*ReplicaSet
 	setsOf      map[UID]map[Key]*ReplicaSet     // by the UID of their Deployment
@@ -74,6 +75,7 @@ func New() *Cluster {
 		owned:       make(map[UID]map[Key]*Pod),
 		released:    make(map[Key]*Pod),
 		left:        make(map[hashKey]map[Key]*Pod),
+		from:        make(map[UID]*ReplicaSet),
 		replicaSets: make(map[Key]*ReplicaSet),
 		setsOf:      make(map[UID]map[Key]*ReplicaSet),
 		setsHashed:  make(map[hashKey]map[Key]*ReplicaSet),
@@ -95,6 +97,7 @@ func (c *Cluster) Apply(ch Change) {
 	case *Pod:
 		c.applyPod(o, ch.Gone)
 	case *ReplicaSet:
+		clear(c.from)
 		set(c.replicaSets, o.Key, o, ch.Gone)
 		setIn(c.setsOf, o.Owner.UID, o.Key, o, ch.Gone)
 		setIn(c.setsHashed, hashKey{o.Namespace, o.Hash}, o.Key, o, ch.Gone)
@@ -151,6 +154,7 @@ func (c *Cluster) applyPod(p *Pod, gone bool) {
 	set(c.released, p.Key, p, gone || p.ReleasedFrom() == "")
 	if gone {
 		c.touch(p)
+		delete(c.from, p.UID)
 		return
 	}
 	if p.Node != "" {
@@ -291,6 +295,9 @@ func (c *Cluster) replicaSetOf(p *Pod) *ReplicaSet {
 		}
 		return rs
 	}
+	if rs, ok := c.from[p.UID]; ok {
+		return rs
+	}
 	// A released pod has no owner. Its set is the one whose selector would match it
 	// if it still had the hash.
 	was := hashed{p.Labels, hash}
@@ -300,6 +307,7 @@ func (c *Cluster) replicaSetOf(p *Pod) *ReplicaSet {
 			found = rs
 		}
 	}
+	c.from[p.UID] = found
 	return found
 }
 
