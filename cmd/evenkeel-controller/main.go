@@ -194,7 +194,7 @@ func kubeAPIs(c *config) (fast, slow kubernetes.Interface, err error) {
 		return nil, nil, fmt.Errorf("finding the Kubernetes API: %w", err)
 	}
 	rc.UserAgent = "evenkeel-controller"
-	// Half the bytes, and a quarter of the work, of JSON.
+	// Smaller than JSON, and less work to read.
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	client := func(qps float32, burst int) kubernetes.Interface {

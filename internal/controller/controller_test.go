@@ -189,7 +189,7 @@ func TestNoticeOutlivesAnOutage(t *testing.T) {
 		s := start(t, f, Config{})
 		answer := make(chan error, 1)
 		go func() { answer <- s.emit(t.Context(), notice("n0")) }()
-		time.Sleep(15 * time.Second)
+		time.Sleep(30 * time.Second)
 		select {
 		case err := <-answer:
 			t.Fatalf("answered during the outage: %v", err)

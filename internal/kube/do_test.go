@@ -191,3 +191,92 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("outcome %s (%v), want unavailable and why", got, err)
 	}
 }
+
+// TestBusyServerIsNotWaitedFor: an API server that is busy says when to come back.
+// What is done meanwhile is decided elsewhere; a request that slept until then
+// would hold up more urgent ones.
+func TestBusyServerIsNotWaitedFor(t *testing.T) {
+	asked := 0
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	t.Cleanup(hs.Close)
+	api, err := kubernetes.NewForConfig(&rest.Config{Host: hs.URL, QPS: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(api, slog.New(slog.DiscardHandler))
+	c.remember("n", nodeapi.Version{ResourceVersion: "1"})
+	rec := record()
+	for i, e := range []drain.Effect{
+		{Kind: drain.Store, Node: "n", Record: &rec, Cordon: true},
+		{Kind: drain.Announce, Pod: cluster.Key{Namespace: "a", Name: "p"}, Deadline: rec.Deadline},
+		{Kind: drain.Handoff, Pod: cluster.Key{Namespace: "a", Name: "p"}, Hash: "h"},
+		{Kind: drain.Withdraw, Pod: cluster.Key{Namespace: "a", Name: "p"}},
+		{Kind: drain.Evict, Pod: cluster.Key{Namespace: "a", Name: "p"}},
+		{Kind: drain.Delete, Pod: cluster.Key{Namespace: "a", Name: "p"}},
+		{Kind: drain.Rebudget, Pod: cluster.Key{Namespace: "a", Name: "p"}, Budget: &drain.BudgetChange{}},
+	} {
+		got, err := c.Do(t.Context(), e)
+		if got != drain.Unavailable || err == nil || asked != i+1 {
+			t.Errorf("%s: %s (%v) after %d requests, want unavailable after one", e.Kind, got, err, asked-i)
+		}
+	}
+}
+
+// TestTaint keeps the taints that others have set.
+func TestTaint(t *testing.T) {
+	rec := record()
+	mine := rec.Encode()
+	other := map[string]any{"key": "other", "effect": "NoSchedule"}
+	ours := map[string]any{"key": "node.kubernetes.io/out-of-service", "value": "evenkeel", "effect": "NoExecute"}
+	theirs := map[string]any{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+	node := func(taints ...any) answer {
+		a := nodeAnswer("5", mine, true)
+		a.body.(map[string]any)["spec"].(map[string]any)["taints"] = taints
+		return a
+	}
+	for _, test := range []struct {
+		name  string
+		node  answer
+		e     drain.Effect
+		patch string // in the request; empty if there is none
+	}{
+		{"added", node(other), drain.Effect{Taint: true}, `"taints":[{"key":"other","effect":"NoSchedule"},{"key":"node.kubernetes.io/out-of-service","value":"evenkeel","effect":"NoExecute"}]`},
+		{"there already", node(other, ours), drain.Effect{Taint: true}, ""},
+		{"a person was first", node(theirs), drain.Effect{Taint: true}, ""},
+		{"removed", node(ours, other), drain.Effect{Untaint: true}, `"taints":[{"key":"other","effect":"NoSchedule"}]`},
+		{"a person's stays", node(theirs), drain.Effect{Untaint: true}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			answers := []answer{test.node}
+			if test.patch != "" {
+				answers = append(answers, node())
+			}
+			s, c := newServer(t, answers...)
+			test.e.Kind, test.e.Node, test.e.Record = drain.Store, "n", &rec
+			if got, err := c.Do(t.Context(), test.e); got != drain.Done {
+				t.Fatalf("%s (%v)", got, err)
+			}
+			if len(s.answers) > 0 {
+				t.Errorf("no patch was sent")
+			} else if last := s.asked[len(s.asked)-1]; test.patch != "" && !strings.Contains(last, test.patch) {
+				t.Errorf("the patch is %s", last)
+			}
+		})
+	}
+}
+
+func TestRebudget(t *testing.T) {
+	s, c := newServer(t, answer{200, map[string]any{"kind": "PodDisruptionBudget", "apiVersion": "policy/v1"}})
+	got, err := c.Do(t.Context(), drain.Effect{
+		Kind: drain.Rebudget, Pod: cluster.Key{Namespace: "a", Name: "web"}, UID: "u",
+		Budget: &drain.BudgetChange{Version: "7", Min: cluster.Limit{N: 2}, Max: cluster.Limit{N: 25, Percent: true}, EnforceMax: true},
+	})
+	want := `PATCH /apis/policy/v1/namespaces/a/poddisruptionbudgets/web {"metadata":{"annotations":{"evenkeel.dev/max-unavailable":null,"evenkeel.dev/min-available":"2"},"resourceVersion":"7","uid":"u"},"spec":{"maxUnavailable":"25%","minAvailable":null}}`
+	if got != drain.Done || s.asked[0] != want {
+		t.Errorf("%s (%v)\ngot  %s\nwant %s", got, err, s.asked[0], want)
+	}
+}
