@@ -49,6 +49,10 @@ func TestHandoff(t *testing.T) {
 	t.Run("restart in the middle", func(t *testing.T) { testRestart(t, admin, config, kubelets) })
 	t.Run("election", func(t *testing.T) { testElection(t, config) })
 	t.Run("events", func(t *testing.T) { testEvents(t, admin, config) })
+	t.Run("workloads", func(t *testing.T) { testWorkloads(t, admin, config) })
+	t.Run("a Job", func(t *testing.T) { testJob(t, admin, config) })
+	t.Run("the machine is gone", func(t *testing.T) { testMachineGone(t, admin, config, kubelets) })
+	t.Run("a budget with two limits", func(t *testing.T) { testTwoLimits(t, admin, config) })
 	t.Run("rights", func(t *testing.T) { testRights(t, config) })
 	t.Run("policies", func(t *testing.T) { testPolicies(t, plane, admin, config) })
 }
@@ -275,7 +279,7 @@ func run(t *testing.T, config *rest.Config, source controller.Source) (stop func
 func addNodes(t *testing.T, admin kubernetes.Interface, prefix string, n int) {
 	t.Helper()
 	for i := range n {
-		addNode(t, admin, fmt.Sprintf("%s-%d", prefix, i))
+		addNode(t, admin, fmt.Sprintf("%s-%d", prefix, i), prefix)
 	}
 	await(t, "the nodes to be taken up", func() error {
 		nodes, err := admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})

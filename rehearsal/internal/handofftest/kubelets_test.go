@@ -21,11 +21,15 @@ type kubelets struct {
 	client kubernetes.Interface
 
 	mu   sync.Mutex
-	hold bool // new pods do not become Ready
+	hold bool            // new pods do not become Ready
+	dead map[string]bool // nodes whose kubelets are no more
 }
 
+// testLabel of a node names the test that it is for.
+const testLabel = "evenkeel.dev/test"
+
 func startKubelets(t *testing.T, client kubernetes.Interface) *kubelets {
-	k := &kubelets{t: t, client: client}
+	k := &kubelets{t: t, client: client, dead: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); k.run(ctx) }()
@@ -37,6 +41,13 @@ func (k *kubelets) holdBack(hold bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.hold = hold
+}
+
+// kill ends a node's kubelet: nothing happens to its pods any more.
+func (k *kubelets) kill(node string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dead[node] = true
 }
 
 // run watches pods, and looks at all of them again now and then: what was held
@@ -57,7 +68,10 @@ func (k *kubelets) run(ctx context.Context) {
 }
 
 func (k *kubelets) sync(ctx context.Context, p *corev1.Pod) {
-	if p.Spec.NodeName == "" {
+	k.mu.Lock()
+	held, dead := k.hold, k.dead[p.Spec.NodeName]
+	k.mu.Unlock()
+	if p.Spec.NodeName == "" || dead {
 		return
 	}
 	if p.DeletionTimestamp != nil {
@@ -65,9 +79,6 @@ func (k *kubelets) sync(ctx context.Context, p *corev1.Pod) {
 		k.check(ctx, err)
 		return
 	}
-	k.mu.Lock()
-	held := k.hold
-	k.mu.Unlock()
 	if held || isReady(p) {
 		return
 	}
@@ -97,13 +108,13 @@ func isReady(p *corev1.Pod) bool {
 	return false
 }
 
-func addNode(t *testing.T, client kubernetes.Interface, name string) {
+func addNode(t *testing.T, client kubernetes.Interface, name, test string) {
 	t.Helper()
 	room := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("50"),
 	}
 	n := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name, testLabel: test}},
 		Spec:       corev1.NodeSpec{ProviderID: fmt.Sprintf("aws:///us-east-1a/%s", instanceOf(name))},
 		Status: corev1.NodeStatus{
 			Capacity: room, Allocatable: room,
