@@ -53,8 +53,6 @@ func TestHandoff(t *testing.T) {
 	t.Run("a Job", func(t *testing.T) { testJob(t, admin, config) })
 	t.Run("the machine is gone", func(t *testing.T) { testMachineGone(t, admin, config, kubelets) })
 	t.Run("a budget with two limits", func(t *testing.T) { testTwoLimits(t, admin, config) })
-	t.Run("election", func(t *testing.T) { testElection(t, config) })
-	t.Run("events", func(t *testing.T) { testEvents(t, admin, config) })
 	t.Run("rights", func(t *testing.T) { testRights(t, config) })
 	t.Run("policies", func(t *testing.T) { testPolicies(t, plane, admin, config) })
 }
