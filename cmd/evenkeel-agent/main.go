@@ -57,6 +57,7 @@ type config struct {
 	spot       time.Duration
 	preempt    time.Duration
 	freezes    bool
+	rebalance  string
 	policy     drain.Policy
 	logLevel   slog.LevelVar
 }
@@ -98,6 +99,9 @@ needs no queue, and reads and writes no object but its node.
 	f.DurationVar(&c.poll, "poll", 2*time.Second, "how often a metadata service is asked that does not wait for news itself (aws, azure)")
 	f.DurationVar(&c.spot, "spot-notice", 2*time.Minute, "aws: how long before its end a machine is told")
 	f.DurationVar(&c.preempt, "preempt-notice", 30*time.Second, "gcp: how long after it is told a machine goes")
+	f.StringVar(&c.rebalance, "rebalance", string(drain.RebalanceIgnore), "aws: what a rebalance recommendation leads to: ignore, cordon or handoff; the node's label evenkeel.dev/rebalance decides before this")
+	f.DurationVar(&c.policy.HookTime, "hook-time", 15*time.Minute, "aws: what a drain may take for which an Auto Scaling lifecycle hook waits")
+	f.DurationVar(&c.policy.ScheduledLead, "scheduled-lead", time.Hour, "gcp, azure: how long before the announced start of maintenance its machine is emptied")
 	f.BoolVar(&c.freezes, "freezes", false, "azure: also empty the node of a machine that is to be paused for some seconds")
 	f.TextVar(&c.logLevel, "log-level", &c.logLevel, "debug, info, warn or error")
 	return cmd
@@ -119,6 +123,11 @@ func run(ctx context.Context, c *config) error {
 	case "auto", "aws", "gcp", "azure":
 	default:
 		return usageError{fmt.Errorf("--cloud=%s: must be aws, gcp, azure or auto", c.cloud)}
+	}
+
+	var err error
+	if c.policy.Rebalance, err = drain.ParseRebalance(c.rebalance); err != nil {
+		return usageError{fmt.Errorf("--rebalance: %w", err)}
 	}
 
 	rc, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)

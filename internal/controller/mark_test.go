@@ -46,6 +46,15 @@ func TestMark(t *testing.T) {
 		Sent: now, Seen: now, Deadline: now.Add(2 * time.Minute),
 	}
 	recorded := drain.Record{Notice: notice, Deadline: notice.Deadline, Cordoned: true, Stored: now}.Encode()
+	maintenance := notice
+	maintenance.Kind = interruption.ScheduledChange
+	announced := drain.Record{Notice: maintenance, Deadline: notice.Deadline, Cordoned: true, Stored: now}.Encode()
+	cancelled := interruption.Notice{ID: "a", Cloud: interruption.AWS, Instance: "i-1", Kind: interruption.Cancelled, Sent: now, Seen: now}
+	hook := interruption.Notice{
+		ID: "b", Cloud: interruption.AWS, Instance: "i-1", Kind: interruption.LifecycleHook, Sent: now, Seen: now,
+		Hook: &interruption.Hook{Group: "g", Name: "h", Token: "t", Instance: "i-1"},
+	}
+	rebalance := interruption.Notice{ID: "c", Cloud: interruption.AWS, Instance: "i-1", Kind: interruption.Rebalance, Sent: now, Seen: now}
 	tighter := notice
 	tighter.Deadline = now.Add(30 * time.Second)
 	for _, row := range []struct {
@@ -58,6 +67,12 @@ func TestMark(t *testing.T) {
 		{"the first notice", oneNode{node: cluster.Node{Name: "n", Instance: "i-1"}}, notice, drain.NoticeReceived, 1},
 		{"another source was first", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Unschedulable: true, Record: recorded}}, notice, drain.AlreadyRecorded, 0},
 		{"less time than was said", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Unschedulable: true, Record: recorded}}, tighter, drain.TighterDeadline, 1},
+		{"maintenance is called off", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Unschedulable: true, Record: announced}}, cancelled, drain.NoticeCancelled, 1},
+		{"what cannot be called off", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Unschedulable: true, Record: recorded}}, cancelled, drain.NothingToCancel, 0},
+		{"a group waits", oneNode{node: cluster.Node{Name: "n", Instance: "i-1"}}, hook, drain.NoticeReceived, 1},
+		{"a group waits, too", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Unschedulable: true, Record: recorded}}, hook, drain.HookNoted, 1},
+		{"a recommendation", oneNode{node: cluster.Node{Name: "n", Instance: "i-1"}}, rebalance, drain.Ignored, 0},
+		{"a recommendation that counts", oneNode{node: cluster.Node{Name: "n", Instance: "i-1", Rebalance: "cordon"}}, rebalance, drain.NoticeReceived, 1},
 		{"another machine", oneNode{node: cluster.Node{Name: "n", Instance: "i-2"}}, notice, drain.NotOurs, 0},
 		{"the node is gone", oneNode{node: cluster.Node{Name: "n", Instance: "i-1"}, outcome: drain.Missing}, notice, drain.NodeGone, 1},
 		{"the node has changed", oneNode{node: cluster.Node{Name: "n", Instance: "i-1"}, outcome: drain.Conflict}, notice, "", 1},
@@ -73,7 +88,7 @@ func TestMark(t *testing.T) {
 			if len(row.api.done) != row.writes {
 				t.Errorf("%d writes, want %d", len(row.api.done), row.writes)
 			}
-			if row.want == drain.NoticeReceived {
+			if row.want == drain.NoticeReceived && row.notice.Kind == interruption.SpotInterruption {
 				rec, err := drain.DecodeRecord(row.api.node.Record)
 				if err != nil || !rec.Deadline.Equal(notice.Deadline) || !rec.Cordoned || !row.api.node.Unschedulable || !rec.Emptied.IsZero() {
 					t.Errorf("stored %+v, %v, cordoned %t", rec, err, row.api.node.Unschedulable)
