@@ -235,11 +235,9 @@ func hold(t *testing.T, admin kubernetes.Interface) {
 	t.Helper()
 	ctx := t.Context()
 	for _, name := range []string{"held-plain", "held-recorded", "held-cordoned"} {
-		addNode(t, admin, name)
+		holdNode(t, admin, name, "aws:///us-east-1a/"+instanceOf(name))
 	}
-	if _, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "held-podless"}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	holdNode(t, admin, "held-podless", "")
 	const dedicated = `"taints":[{"key":"dedicated","value":"x","effect":"NoSchedule"}]`
 	for name, patch := range map[string]string{
 		"held-plain":    `{"spec":{` + dedicated + `}}`,
@@ -295,6 +293,17 @@ func hold(t *testing.T, admin kubernetes.Interface) {
 	})
 }
 
+// holdNode makes a node that nothing is scheduled on.
+func holdNode(t *testing.T, admin kubernetes.Interface, name, providerID string) {
+	t.Helper()
+	if _, err := admin.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}},
+		Spec:       corev1.NodeSpec{ProviderID: providerID},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // agentToken returns the configuration of a client with the token that the kubelet
 // of a node gets for its agent's pod.
 func agentToken(t *testing.T, plane *controlplane.ControlPlane, admin kubernetes.Interface, node string) *rest.Config {
@@ -338,7 +347,7 @@ func testEffects(t *testing.T, admin kubernetes.Interface, config *rest.Config) 
 	}
 	c := kube.New(client, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	const node = "held-effects"
-	addNode(t, admin, node)
+	holdNode(t, admin, node, "aws:///us-east-1a/"+instanceOf(node))
 	uid := func(name string) cluster.UID {
 		p, err := admin.CoreV1().Pods(heldNamespace).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
