@@ -29,7 +29,7 @@ type Service struct {
 	brokers []string
 	every   int // ticks of a partition between snapshots
 	log     *slog.Logger
-	client  *kgo.Client
+	client  *kgo.Client // sends alerts and states; the member's own client is another, for it calls this Service from its beginning
 
 	mu     sync.Mutex
 	owned  map[int32]*owned
@@ -78,7 +78,15 @@ func Register(l *lifecycle.Lifecycle, o Options) error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{brokers: o.Brokers, every: o.SnapshotEvery, log: o.Logger, owned: make(map[int32]*owned)}
-	client, err := kgo.NewClient(append(lifecyclekafka.Options(),
+	var err error
+	s.client, err = kgo.NewClient(
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.RecordPartitioner(byTopic{kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
+	)
+	if err != nil {
+		return fmt.Errorf("starting analytics: %w", err)
+	}
+	member, err := kgo.NewClient(append(lifecyclekafka.Options(),
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ConsumerGroup(o.Group),
 		kgo.ConsumeTopics(stream.Ticks),
@@ -86,16 +94,19 @@ func Register(l *lifecycle.Lifecycle, o Options) error {
 		kgo.SessionTimeout(o.Session),
 		kgo.HeartbeatInterval(min(o.Session/5, time.Second)), // at which members learn of each other
 		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.RecordPartitioner(byTopic{kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
 		kgo.AdjustFetchOffsetsFn(s.takeOver),
 		kgo.OnPartitionsRevoked(s.handOver),
 		kgo.OnPartitionsLost(s.drop),
 	)...)
 	if err != nil {
+		s.client.Close()
 		return fmt.Errorf("starting analytics: %w", err)
 	}
-	s.client = client
-	lifecyclekafka.Register(l, "analytics", lifecyclekafka.Consumer{Client: client, Handle: s.handle, Logger: o.Logger})
+	lifecyclekafka.Register(l, "analytics", lifecyclekafka.Consumer{Client: member, Handle: s.handle, Logger: o.Logger})
+	l.OnSave(func(context.Context) error { // the member has handed over by now
+		s.client.Close()
+		return nil
+	})
 	return nil
 }
 
