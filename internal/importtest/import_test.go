@@ -50,7 +50,7 @@ var pure = map[string][]string{
 	"internal/metrics":      {},
 	"internal/proof":        {},
 	"internal/provision":    {},
-	"internal/sim":          {},
+	"internal/sim":          {"k8s.io/apimachinery/pkg/labels"},
 	"internal/trace":        {},
 	"internal/rows":         {},
 	"internal/price":        {},

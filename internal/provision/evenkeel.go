@@ -61,6 +61,9 @@ type Evenkeel struct {
 	nextProbe Time
 	nextMove  Time
 	scores    []float64
+	rank      []int32 // pools by score
+	looked    Time
+	placed    []int32 // by pool, while a decision is made: asked for just now
 	regions   []int32 // by pool
 	inRegion  []int32 // machines, while a decision is made
 }
@@ -77,6 +80,11 @@ func NewEvenkeel(p Parameters) *Evenkeel {
 // Start implements Policy.
 func (e *Evenkeel) Start(m *Market) {
 	e.m, e.cool, e.scores = m, make([]Time, len(m.Pools)), make([]float64, len(m.Pools))
+	e.placed, e.looked = make([]int32, len(m.Pools)), -lookScores
+	e.rank = make([]int32, len(m.Pools))
+	for i := range e.rank {
+		e.rank[i] = int32(i)
+	}
 	e.stops, e.leaving = make([]Time, len(m.Pools)), make([]int32, 0, 2*len(m.Pools))
 	e.regions = make([]int32, len(m.Pools))
 	names := make(map[string]int32)
@@ -93,10 +101,12 @@ func (e *Evenkeel) Start(m *Market) {
 
 // Times between looks at things that do not hurry.
 const (
-	askAgain  = Time(60)  // at a pool that has refused
-	askSoon   = Time(10)  // for anything at all, while too few are ready
-	patience  = Time(30)  // how long spot is asked for before on demand must be
-	lookMoves = Time(900) // whether another pool has become much cheaper
+	askAgain   = Time(60)       // at a pool that has refused
+	askSoon    = Time(10)       // for anything at all, while too few are ready
+	patience   = Time(30)       // how long spot is asked for before on demand must be
+	askFull    = Time(6 * 3600) // at one that is full of our machines
+	lookScores = Time(600)
+	lookMoves  = Time(3600) // whether another pool has become much cheaper
 )
 
 // Decide implements Policy.
@@ -109,7 +119,11 @@ func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 	}
 	refused := false
 	for _, p := range v.Refused {
-		if p >= 0 {
+		switch {
+		case p < 0:
+		case v.Pools[p].Ready > 0:
+			e.cool[p] = v.Now + askFull // it holds some of ours: it is full, not gone
+		default:
 			e.cool[p] = v.Now + askAgain
 		}
 		refused = true
@@ -210,37 +224,22 @@ func (e *Evenkeel) cover(v *View) Time {
 // spot asks for n machines in the pools with the least score, as far as it is
 // below the limit, and returns how many it found no place for.
 func (e *Evenkeel) spot(v *View, n int32, limit float64, orders []Order) ([]Order, int32) {
-	clear(e.inRegion)
-	total := int32(0)
-	for i := range v.Pools {
-		s := &v.Pools[i]
-		e.scores[i] = math.Inf(1)
-		if v.Now >= e.cool[i] {
-			e.scores[i] = e.score(v, i)
-		}
-		k := s.Ready + s.Starting
-		e.inRegion[e.regions[i]] += k
-		total += k
-	}
+	e.look(v)
+	total := v.Ready + v.Starting - v.OnDemand.Ready - v.OnDemand.Starting
 	first := len(orders)
-	placed := func(i int) int32 {
-		for _, o := range orders[first:] {
-			if o.Pool == int32(i) {
-				return o.Nodes
-			}
-		}
-		return 0
-	}
 	most := int32(math.Ceil(e.p.MaxShare * float64(max(v.Want, 1))))
 	chunk := max(1, v.Want/64)
 	for n > 0 {
 		best, least, capped := -1, math.Inf(1), true
-		for i := range v.Pools {
+		for _, i := range e.rank {
 			x := e.scores[i]
-			if x >= limit || x >= least {
+			if x >= limit || x >= least && !capped {
+				break // what shares more costs more, never less
+			}
+			if v.Now < e.cool[i] {
 				continue
 			}
-			own := v.Pools[i].Ready + v.Pools[i].Starting + placed(i)
+			own := v.Pools[i].Ready + v.Pools[i].Starting + e.placed[i]
 			full := own >= most
 			if total > 0 {
 				region := e.inRegion[e.regions[i]]
@@ -249,32 +248,52 @@ func (e *Evenkeel) spot(v *View, n int32, limit float64, orders []Order) ([]Orde
 			if full && !capped || full == capped && x >= least {
 				continue
 			}
-			best, least, capped = i, x, full
+			best, least, capped = int(i), x, full
 		}
 		if best < 0 {
 			break
 		}
 		k := min(n, chunk)
 		if !capped {
-			k = min(k, max(1, most-v.Pools[best].Ready-v.Pools[best].Starting-placed(best)))
+			k = min(k, max(1, most-v.Pools[best].Ready-v.Pools[best].Starting-e.placed[best]))
 		}
-		orders = add(orders, first, int32(best), k)
+		if e.placed[best] == 0 {
+			orders = append(orders, Order{Pool: int32(best)})
+		}
+		e.placed[best] += k
 		e.inRegion[e.regions[best]] += k
 		total += k
 		n -= k
 	}
+	for i := first; i < len(orders); i++ {
+		o := &orders[i]
+		o.Nodes, e.placed[o.Pool] = e.placed[o.Pool], 0
+	}
 	return orders, n
 }
 
-// add orders k more in a pool, joining with an order made since first.
-func add(orders []Order, first int, p, k int32) []Order {
-	for i := first; i < len(orders); i++ {
-		if orders[i].Pool == p {
-			orders[i].Nodes += k
-			return orders
+// few is up to how many pools everything is looked at in every decision. With more,
+// their order and the machines in each region are up to lookScores old.
+const few = 64
+
+// look brings the scores, the pools' order by them and the machines in each region
+// up to date.
+func (e *Evenkeel) look(v *View) {
+	if len(v.Pools) > few && v.Now < e.looked+lookScores {
+		return
+	}
+	e.looked = v.Now
+	clear(e.inRegion)
+	for i := range v.Pools {
+		e.scores[i] = e.score(v, i)
+		e.inRegion[e.regions[i]] += v.Pools[i].Ready + v.Pools[i].Starting
+	}
+	// By insertion: hardly anything has moved since the last time.
+	for i := 1; i < len(e.rank); i++ {
+		for j := i; j > 0 && e.scores[e.rank[j]] < e.scores[e.rank[j-1]]; j-- {
+			e.rank[j], e.rank[j-1] = e.rank[j-1], e.rank[j]
 		}
 	}
-	return append(orders, Order{p, k})
 }
 
 // score is what an hour in a pool is expected to cost: its price, and for each
@@ -481,6 +500,6 @@ func (e *Evenkeel) move(v *View, orders []Order) []Order {
 	if worst < 0 {
 		return orders
 	}
-	orders, _ = e.spot(v, min(v.Pools[worst].Ready, max(1, v.Want/8)), most*(1-e.p.Save), orders)
+	orders, _ = e.spot(v, min(v.Pools[worst].Ready, max(1, v.Want/4)), most*(1-e.p.Save), orders)
 	return orders
 }

@@ -59,8 +59,15 @@ type Timing struct {
 }
 
 // Slack is how long the pods of a machine go on serving after its notice: until
-// their latest start.
-func (t Timing) Slack() Time { return max(0, t.Notice-t.Grace-t.Margin) }
+// their latest start. As in package drain, a pod that is replaced gets up to half of
+// a short notice for that, at the cost of its grace.
+func (t Timing) Slack() Time {
+	return max(0, t.Notice-t.Grace-t.Margin, min(handoffTime, (t.Notice-t.Margin)/2))
+}
+
+// handoffTime is drain's default for the most that a replacement is waited for at
+// the cost of grace.
+const handoffTime = Time(15)
 
 // Gap is how long capacity is missing after a reclaim for which nothing was kept
 // ready.

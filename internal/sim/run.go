@@ -138,6 +138,7 @@ type run struct {
 	every    Time // between samples, 0 for none
 	sampled  Time
 	dirty    bool
+	detail   *detail // nil unless every pod is kept
 }
 
 // Options of a run.
@@ -241,6 +242,9 @@ func (r *run) play() *Result {
 			}
 			wake = r.decide()
 		}
+		if r.detail != nil {
+			r.detail.settle()
+		}
 	}
 	r.close()
 	return r.res
@@ -273,6 +277,9 @@ func (r *run) count(to Time) {
 	r.res.Billed += r.nodes * int64(span)
 	if r.now < r.warm {
 		return // the first machines are starting, whatever the policy
+	}
+	if r.detail != nil {
+		r.detail.count(to)
 	}
 	want := int64(r.view.Want)
 	serving := int64(r.view.Ready + r.view.Leaving)
@@ -333,6 +340,9 @@ func (r *run) cloud(e *event) {
 		// What is starting would have to leave as soon as it is ready: it is given up.
 		s.Starting -= starting
 		r.view.Starting -= starting
+		if r.detail != nil {
+			r.detail.noticed(e.pool, starting, ready)
+		}
 		r.end(e.pool, starting, r.now)
 		s.Ready -= ready
 		r.view.Ready -= ready
@@ -344,6 +354,9 @@ func (r *run) cloud(e *event) {
 		r.dirty = true
 	case gone:
 		p.room, p.closed = e.room, false
+		if r.detail != nil {
+			r.detail.lost(e.pool)
+		}
 		r.end(e.pool, p.going, r.now)
 		p.going = 0
 		r.view.Leaving -= s.Leaving
@@ -373,6 +386,9 @@ func (r *run) started(p pending) {
 		return // it went before it was ready
 	}
 	g.ready = true
+	if r.detail != nil {
+		r.detail.started(p.pool, g.since)
+	}
 	s := r.state(p.pool)
 	s.Starting -= g.n
 	s.Ready += g.n
@@ -460,6 +476,9 @@ func (r *run) ask(p, n int32) {
 	r.groups[g].since, r.groups[g].n, r.groups[g].ready = r.now, granted, false
 	r.groups[g].older, q.newest = q.newest, g
 	r.ready.push(pending{at: r.now + r.timing.Lead, pool: p, group: g, epoch: r.groups[g].epoch})
+	if r.detail != nil {
+		r.detail.launched(p, granted)
+	}
 	r.res.Launched += int64(granted)
 	r.burn += Money(granted) * Money(s.Price)
 	r.nodes += int64(granted)
@@ -488,10 +507,16 @@ func (r *run) letGo(p, n int32) {
 			s.Ready -= k
 			r.view.Ready -= k
 			r.res.Moved += int64(k)
+			if r.detail != nil {
+				r.detail.letGo(p, 0, k)
+			}
 			r.end(p, k, r.now+r.timing.Grace)
 		} else {
 			s.Starting -= k
 			r.view.Starting -= k
+			if r.detail != nil {
+				r.detail.letGo(p, k, 0)
+			}
 			r.end(p, k, r.now)
 		}
 		n -= k
@@ -533,6 +558,9 @@ func (r *run) close() {
 		for r.pools[p].newest >= 0 {
 			r.end(int32(p), r.groups[r.pools[p].newest].n, r.w.End)
 		}
+	}
+	if r.detail != nil {
+		r.detail.close()
 	}
 	if r.outage != provision.Never {
 		r.endOutage()

@@ -277,3 +277,48 @@ func TestStrategiesAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupsAndPodsAgree plays every strategy twice at once: in groups, and with
+// every pod, moved by drain.Step. What was served, for how long there was enough, and
+// what was paid for must be the same, to the second.
+func TestGroupsAndPodsAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &trace.Market{Name: "drawn", Span: 5 * time.Hour}
+		for i := range rapid.IntRange(1, 3).Draw(t, "pools") {
+			o := trace.Offer{
+				Region: "r", Zone: fmt.Sprintf("r%c", 'a'+i), InstanceType: "m5.large", OnDemand: 100_000,
+				Spot: trace.Series{{Value: int64(30_000 + i)}}, Capacity: trace.Series{{Value: trace.Unlimited}},
+			}
+			// Stretches are longer than the notice: a shorter notice than a drain was told
+			// of is another story.
+			for at := time.Duration(0); ; {
+				at += time.Duration(rapid.IntRange(700, 4000).Draw(t, "up")) * time.Second
+				back := at + time.Duration(rapid.IntRange(1, 3000).Draw(t, "down"))*time.Second
+				if back >= m.Span {
+					break
+				}
+				o.Capacity = append(o.Capacity, trace.Step{At: at}, trace.Step{At: back, Value: trace.Unlimited})
+				at = back
+			}
+			m.Pools = append(m.Pools, o)
+		}
+		w, err := sim.Compile(m, sim.Settings{
+			Nodes: rapid.IntRange(1, 5).Draw(t, "nodes"),
+			Timing: provision.Timing{
+				Notice: sim.Time(rapid.SampledFrom([]int{30, 120, 300}).Draw(t, "notice")), Lead: sim.Time(rapid.IntRange(5, 300).Draw(t, "lead")),
+				Grace: sim.Time(rapid.IntRange(1, 25).Draw(t, "grace")), Margin: 2, Answer: 2,
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := anyStrategy().Draw(t, "strategy")
+		d := sim.RunDetailed(w, s.Name, s.New(1))
+		if err := d.Agree(); err != nil {
+			t.Fatalf("%s: %v", s.Name, err)
+		}
+		if d.Late > 0 {
+			t.Fatalf("%s: %d pods died with their machines", s.Name, d.Late)
+		}
+	})
+}
