@@ -150,10 +150,13 @@ func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 	if bridge := v.OnDemand.Ready + v.OnDemand.Starting - floor; bridge > 0 && v.Want <= have {
 		coming := v.Starting - v.OnDemand.Starting + max(0, v.Ready-v.Want)
 		if n := bridge - coming; n > 0 {
-			if v.Now >= e.nextProbe || refused {
+			// With few pools a refusal says where not to ask next; with many it is no
+			// hurry, and a request each answer would be more than clouds allow.
+			again := refused && len(v.Pools) <= few
+			if v.Now >= e.nextProbe || again {
 				var left int32
 				orders, left = e.spot(v, n, float64(e.m.OnDemand), orders)
-				if left == n || !refused {
+				if left == n || !again {
 					e.nextProbe = v.Now + e.p.Probe
 				}
 			}
