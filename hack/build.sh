@@ -36,6 +36,7 @@ shift || true
 if (($#)) && [[ ! -x bin/evenkeel-rehearse ]]; then
 	echo 'building; the first time this takes about 5 minutes on 2 cores, since it compiles Kubernetes' >&2
 fi
-build "${plain[@]}"
+# Static, so that they run in any image: evenkeel-run is copied into those of others.
+CGO_ENABLED=0 build "${plain[@]}"
 (($#)) && build "$@"
 wait
