@@ -29,13 +29,18 @@ func newTable(seed uint64) *table { return &table{rng: rand.New(rand.NewPCG(seed
 
 var errNoEndpoint = errors.New("no endpoint")
 
-func (t *table) pick() (*process, error) {
+// pick returns an endpoint that is none of those.
+func (t *table) pick(but ...*process) (*process, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.endpoints) == 0 {
+	from := t.endpoints
+	if len(but) > 0 {
+		from = slices.DeleteFunc(slices.Clone(from), func(p *process) bool { return slices.Contains(but, p) })
+	}
+	if len(from) == 0 {
 		return nil, errNoEndpoint
 	}
-	return t.endpoints[t.rng.IntN(len(t.endpoints))], nil
+	return from[t.rng.IntN(len(from))], nil
 }
 
 func (t *table) add(p *process) {
@@ -152,13 +157,15 @@ func (keptBody) Close() error { return nil }
 
 func (b *l7) roundTrip(r *http.Request) (*http.Response, error) {
 	to := r.Context().Value(chosen{}).(*choice)
-	for attempt := 0; ; attempt++ {
+	var tried []*process
+	for {
 		r.URL.Host = to.p.addr
 		resp, err := b.transport(to.p).RoundTrip(r)
-		if op := (*net.OpError)(nil); attempt >= b.retries || !errors.As(err, &op) || op.Op != "dial" {
+		if op := (*net.OpError)(nil); len(tried) >= b.retries || !errors.As(err, &op) || op.Op != "dial" {
 			return resp, err
 		}
-		p, none := b.table.pick()
+		tried = append(tried, to.p)
+		p, none := b.table.pick(tried...)
 		if none != nil {
 			return nil, err
 		}

@@ -231,11 +231,8 @@ func (f *flags) runMatrix(ctx context.Context, cc CommandConfig) error {
 	if m.wrapper, err = findWrapper(f.wrapper); err != nil {
 		fmt.Fprintf(cc.Err, "The wrapper is left out: %v\n", err)
 	}
-	results, err := runMatrix(ctx, m)
-	if err != nil {
-		return err
-	}
-	if err := writeMatrix(cc.Out, m, results); err != nil {
+	results, err := runMatrix(ctx, m) // what there is, even if it was interrupted
+	if err := errors.Join(err, writeMatrix(cc.Out, m, results)); err != nil {
 		return err
 	}
 	if wrong := m.verdict(results); len(wrong) > 0 {

@@ -65,7 +65,7 @@ func parts() []part {
 			name: "slow", about: "2 % of the requests take 2 s",
 			conditions: conditions{balancers: l7, protocol: http1, lags: oneSecond, rates: usual}, ways: common, args: []string{"--slow", "0.02"},
 		}, {
-			name: "retries", about: "A balancer that tries three more copies where a connection is refused",
+			name: "retries", about: "A balancer that tries another copy where a connection is refused",
 			conditions: conditions{balancers: l7, protocol: http1, lags: oneSecond, rates: usual}, ways: []way{exitWay, shutdownWay},
 			change: func(c *Config) { c.retries = 3 },
 		}, {
@@ -172,7 +172,8 @@ func (c cell) config(m matrixConfig) Config {
 }
 
 // runMatrix runs the cells that the file of results has not, as many at a time as
-// the machine can bear, and returns the results of all.
+// the machine can bear, and returns the results of all. With an error it returns
+// those that there are.
 func runMatrix(ctx context.Context, m matrixConfig) (map[cellKey]StageResult, error) {
 	results, err := readResults(m.results)
 	if err != nil {
@@ -180,7 +181,7 @@ func runMatrix(ctx context.Context, m matrixConfig) (map[cellKey]StageResult, er
 	}
 	file, err := os.OpenFile(m.results, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("opening the file of results: %w", err)
+		return results, fmt.Errorf("opening the file of results: %w", err)
 	}
 	defer file.Close()
 	defer adoptOrphans()()
