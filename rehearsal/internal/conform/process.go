@@ -83,37 +83,86 @@ func startProcess(s *spawner, c Config, id int) (*process, error) {
 		"EVENKEEL_DEADLINE_FILE="+p.notice,
 		"TMPDIR="+dir) // what a copy leaves behind when it is killed goes with its folder
 	cmd.Stderr = c.Log
-	// Not StdoutPipe: what the copy leaves behind may hold the pipe open, and
-	// Wait must not wait for that.
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = time.Second // for standard error, which what the copy leaves behind may hold open
 	cmd.SysProcAttr = childAttributes()
-	pr, pw := io.Pipe()
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, fmt.Errorf("making a pipe for a copy: %w", err)
+	}
 	cmd.Stdout = pw
 	p.cmd = cmd
-	if err := s.start(cmd); err != nil {
+	err = s.start(cmd)
+	_ = pw.Close()
+	if err != nil {
+		_ = pr.Close()
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("%w: starting %s: %w", ErrCommand, args[0], err)
 	}
+	exited := make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		for e, err := range load.ReadLedger(pr) {
+		defer pr.Close()
+		out := &output{pipe: pr, exited: exited}
+		for e, err := range load.ReadLedger(out) {
 			if err != nil {
-				break // unreachable: a pipe ends without an error
+				break // unreachable: output ends without an error
 			}
 			p.ledger[e.ID]++
 		}
-		_, _ = io.Copy(io.Discard, pr)
+		_, _ = io.Copy(io.Discard, out)
 	})
 	go func() {
 		_ = cmd.Wait() // its error is in ProcessState
 		p.endedAt = time.Now()
-		_ = pw.Close()
-		reading.Wait()
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
+		close(exited)
+		reading.Wait()
 		_ = os.RemoveAll(dir)
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// output is what a copy writes. It ends when the copy has ended and everything has
+// been read, even if what the copy left behind holds the pipe open: nothing comes
+// for a while then, or more than a pipe holds. However busy this machine is, what
+// the copy wrote is read.
+type output struct {
+	pipe   *os.File
+	exited <-chan struct{}
+	after  int // bytes that were read after the end of the copy
+}
+
+const (
+	outputPause = 500 * time.Millisecond
+	pipeHolds   = 1 << 20 // bytes, at most, unless root has raised it
+)
+
+func (o *output) Read(p []byte) (int, error) {
+	for {
+		gone := false
+		select {
+		case <-o.exited:
+			gone = true
+		default:
+		}
+		if err := o.pipe.SetReadDeadline(time.Now().Add(outputPause)); err != nil {
+			return 0, err // unreachable: pipes have deadlines
+		}
+		n, err := o.pipe.Read(p)
+		if gone {
+			o.after += n
+		}
+		switch {
+		case o.after > pipeHolds:
+			return 0, io.EOF
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return n, err
+		case gone:
+			return 0, io.EOF
+		}
+	}
 }
 
 // awaitReady returns when the copy is ready.
