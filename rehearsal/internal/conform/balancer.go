@@ -178,7 +178,7 @@ func (b *l7) transport(p *process) *http.Transport {
 	defer b.mu.Unlock()
 	t := b.transports[p.id]
 	if t == nil {
-		t = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true}
+		t = &http.Transport{MaxIdleConnsPerHost: 1024, IdleConnTimeout: time.Minute, DisableCompression: true}
 		b.transports[p.id] = t
 	}
 	return t
@@ -202,17 +202,23 @@ func (b *l7) close() {
 	}
 }
 
-// listen serves the balancer on a loopback port until close is called.
-func (b *l7) listen() (addr string, close func(), err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("listening for the balancer: %w", err)
-	}
+// frontPorts is how many ports the balancer listens on: one alone does not have
+// enough others for the connections that thousands of requests a second leave behind.
+const frontPorts = 8
+
+// listen serves the balancer on loopback ports until close is called.
+func (b *l7) listen() (addrs []string, close func(), err error) {
 	srv := &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0)}
-	done := make(chan struct{})
-	go func() {
-		defer func() { done <- struct{}{} }()
-		_ = srv.Serve(ln) // ends by Close
-	}()
-	return ln.Addr().String(), func() { _ = srv.Close(); <-done; b.close() }, nil
+	var serving sync.WaitGroup
+	close = func() { _ = srv.Close(); serving.Wait(); b.close() }
+	for range frontPorts {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			close()
+			return nil, nil, fmt.Errorf("listening for the balancer: %w", err)
+		}
+		addrs = append(addrs, ln.Addr().String())
+		serving.Go(func() { _ = srv.Serve(ln) }) // ends by Close
+	}
+	return addrs, close, nil
 }

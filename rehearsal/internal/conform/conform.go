@@ -85,7 +85,7 @@ type Config struct {
 	PostShare    float64       // of requests. Defaults to 0.3 if Post is set
 	NewConnShare float64       // of requests with a connection of their own. Defaults to 0.2
 	SlowShare    float64       // of POSTs whose body comes in two parts with a pause. Defaults to 0.05
-	Clients      int           // connections that are kept. Defaults to 48
+	Clients      int           // connections that are kept, at least; a tenth of the rate if that is more. Defaults to 48
 	Timeout      time.Duration // of one request. Defaults to 10 s
 
 	H2C       bool   // also over HTTP/2 without TLS, on layer 4

@@ -111,14 +111,14 @@ func (s *stage) client() (cl client, closeAll func(), err error) {
 	switch {
 	case s.sc.balancer == L7:
 		s.l7 = newL7(s.table, s.cfg.retries)
-		addr, closeBalancer, err := s.l7.listen()
+		addrs, closeBalancer, err := s.l7.listen()
 		if err != nil {
 			return nil, nil, err
 		}
-		cl = &http1Client{max: s.cfg.Clients, dial: dialTo(addr)}
+		cl = &http1Client{max: s.kept(), dial: dialTo(addrs)}
 		return cl, func() { cl.close(); closeBalancer() }, nil
 	case s.sc.protocol == http1:
-		cl = &http1Client{max: s.cfg.Clients, dial: s.table.dial}
+		cl = &http1Client{max: s.kept(), dial: s.table.dial}
 	case s.sc.protocol == grpc:
 		cl = newHTTP2Client(s.table, s.cfg.Replay, s.cfg.Call)
 	default:
@@ -126,6 +126,10 @@ func (s *stage) client() (cl client, closeAll func(), err error) {
 	}
 	return cl, cl.close, nil
 }
+
+// kept is how many connections clients keep: enough for the rate, or most requests
+// would have one of their own.
+func (s *stage) kept() int { return max(s.cfg.Clients, int(s.sc.rate/10)) }
 
 // tryOut sends one request before anything is terminated.
 func (s *stage) tryOut(ctx context.Context, cl client) error {
@@ -300,8 +304,12 @@ func (s *stage) report(ctx context.Context, progress func(Progress)) {
 	}
 }
 
-// dialTo connects to one address, of which it is not known what is behind it.
-func dialTo(addr string) func(context.Context) (*endpointConn, error) {
-	t := &table{rng: rand.New(rand.NewPCG(0, 0)), endpoints: []*process{{id: nowhere, addr: addr}}}
+// dialTo connects to one of some addresses, of which it is not known what is behind
+// them.
+func dialTo(addrs []string) func(context.Context) (*endpointConn, error) {
+	t := &table{rng: rand.New(rand.NewPCG(0, 0))}
+	for _, addr := range addrs {
+		t.add(&process{id: nowhere, addr: addr})
+	}
 	return t.dial
 }
