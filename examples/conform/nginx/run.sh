@@ -1,12 +1,12 @@
 #!/bin/sh
 # nginx on port $PORT, with a configuration of its own: it takes no port on its
-# command line. Its answers are a little longer than what it may send at once, so
-# they take some milliseconds, and one is in flight whenever it is told to end.
+# command line. It sends its answers in pieces of 4 KiB, with 10 ms between them, so
+# that some are in flight whenever it is told to end.
 set -eu
 PATH=$PATH:/usr/sbin # where Debian has it
 dir=$(mktemp -d)
 mkdir "$dir/root"
-head -c 10600 /dev/zero | tr '\0' x >"$dir/root/index.html"
+head -c 30000 /dev/zero | tr '\0' x >"$dir/root/index.html"
 cat >"$dir/nginx.conf" <<CONF
 pid $dir/nginx.pid;
 error_log stderr warn;
@@ -20,7 +20,7 @@ http {
     uwsgi_temp_path $dir/uwsgi; scgi_temp_path $dir/scgi;
     server {
         listen 127.0.0.1:$PORT;
-        location / { root $dir/root; limit_rate 10k; }
+        location / { root $dir/root; sendfile off; output_buffers 1 4k; limit_rate 400k; }
     }
 }
 CONF

@@ -188,6 +188,18 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// A copy that ends before it is ready, because somebody else has its port, is
+// started again with another one.
+func TestPortTaken(t *testing.T) {
+	t.Parallel()
+	taken := filepath.Join(t.TempDir(), "taken")
+	c := short("sh", "-c", fmt.Sprintf("if mkdir %s 2>/dev/null; then exit 1; fi; exec %s sample --end exit", taken, os.Args[0]))
+	c.Level, c.Requests = C0, 1
+	if r := run(t, c); !r.Pass {
+		t.Errorf("levels %+v", r.Levels)
+	}
+}
+
 // build compiles a program of this repository.
 func build(t *testing.T, dir, name, pkg string) (path string) {
 	t.Helper()

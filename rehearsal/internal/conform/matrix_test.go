@@ -14,13 +14,13 @@ import (
 // termination and a few requests for each cell. What it shows is that the matrix
 // works; what the ways cost is in docs/guides/conformance.md.
 func TestMatrix(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	m := matrixConfig{
 		parts: parts(), terminations: 1, requests: 150, capacity: 600, seed: 1,
 		self: []string{os.Args[0], "sample", "--sleep", "1s"}, results: filepath.Join(dir, "results"),
-		wrapper: buildWrapper(t, dir),
+		wrapper: buildWrapper(t, dir), // before anything else runs: runs end by killing what is left of children
 	}
+	t.Parallel()
 	m.parts = slices.DeleteFunc(m.parts, func(p part) bool { return !slices.Contains([]string{"http1", "h2c-replay", "grpc"}, p.name) })
 	for i := range m.parts {
 		p := &m.parts[i]

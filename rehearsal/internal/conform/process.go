@@ -165,6 +165,8 @@ func (o *output) Read(p []byte) (int, error) {
 	}
 }
 
+var errEnded = errors.New("it ended before it was ready")
+
 // awaitReady returns when the copy is ready.
 func (p *process) awaitReady(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: not ready after %s", ErrCommand, limit))
@@ -177,7 +179,7 @@ func (p *process) awaitReady(ctx context.Context, limit time.Duration) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-p.ended:
-			return fmt.Errorf("%w: it ended with %s before it was ready", ErrCommand, p.cmd.ProcessState)
+			return fmt.Errorf("%w: %w: %s", ErrCommand, errEnded, p.cmd.ProcessState)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -2,8 +2,10 @@ package conform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,8 +45,9 @@ func (s *stage) run(ctx context.Context, progress func(Progress)) (StageResult, 
 			return StageResult{}, err
 		}
 	}
-	for _, p := range s.running {
-		if err := p.awaitReady(ctx, s.cfg.StartLimit); err != nil {
+	for _, p := range slices.Clone(s.running) {
+		p, err := s.ready(ctx, p)
+		if err != nil {
 			return StageResult{}, err
 		}
 		s.table.add(p)
@@ -97,6 +100,24 @@ func (s *stage) start() (*process, error) {
 	s.table.mu.Unlock()
 	s.running = append(s.running, p)
 	return p, nil
+}
+
+// startTries is how often a copy is started that ends before it is ready: somebody
+// else may have taken its port between the choice and its listen.
+const startTries = 3
+
+// ready waits until the copy is ready, or the one that was started in its place.
+func (s *stage) ready(ctx context.Context, p *process) (*process, error) {
+	for try := 1; ; try++ {
+		err := p.awaitReady(ctx, s.cfg.StartLimit)
+		if !errors.Is(err, errEnded) || try == startTries {
+			return p, err
+		}
+		s.running = slices.DeleteFunc(s.running, func(q *process) bool { return q == p })
+		if p, err = s.start(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (s *stage) killAll() {
@@ -261,7 +282,7 @@ func (s *stage) replace(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	if err := fresh.awaitReady(ctx, s.cfg.StartLimit); err != nil {
+	if fresh, err = s.ready(ctx, fresh); err != nil {
 		return err
 	}
 	if !sleepUntil(ctx, time.Now().Add(s.sc.lag)) {
