@@ -67,7 +67,7 @@ func BenchmarkFleet(b *testing.B) {
 			replay(w)
 		}
 		raw := float64(time.Since(started)) / float64(rounds) / float64(len(w.events))
-		for _, name := range []string{"evenkeel", "price-capacity-optimized", "spothedge", "on-demand"} {
+		for _, name := range []string{"evenkeel", "round-robin", "on-demand"} {
 			s, _ := provision.ByName(name)
 			b.Run(kind.name+"/"+name, func(b *testing.B) {
 				var events, machines int64
