@@ -81,22 +81,19 @@ func (s *spotOnly) note(v *View) {
 	}
 }
 
-// shrink lets machines go, from the fullest pool on.
+// shrink lets machines of the fullest pool go. If that is not enough, the rest go
+// when the policy is asked again.
 func shrink(v *View, n int32, orders []Order) []Order {
-	for n > 0 {
-		most := 0
-		for i := range v.Pools {
-			if v.Pools[i].Ready+v.Pools[i].Starting > v.Pools[most].Ready+v.Pools[most].Starting {
-				most = i
-			}
+	most, held := 0, int32(0)
+	for i := range v.Pools {
+		if k := v.Pools[i].Ready + v.Pools[i].Starting; k > held {
+			most, held = i, k
 		}
-		k := min(n, v.Pools[most].Ready+v.Pools[most].Starting)
-		if k == 0 {
-			return orders
-		}
-		return append(orders, Order{int32(most), -k})
 	}
-	return orders
+	if held == 0 {
+		return orders
+	}
+	return append(orders, Order{int32(most), -min(n, held)})
 }
 
 func chooseSingle(s *spotOnly, v *View, missing int32, orders []Order) []Order {

@@ -84,7 +84,6 @@ type detail struct {
 	machines []*machine // alive, the oldest first
 	names    int
 	replicas int // pods that the ReplicaSet has
-	waiting  int // of those, without a machine
 	notices  []drain.Received
 	results  []drain.Result
 }
