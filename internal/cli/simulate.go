@@ -39,7 +39,9 @@ time without enough; how often a machine was reclaimed a day; pods moved.`
 const simulateExamples = `  evenkeel simulate
   evenkeel simulate --strategies evenkeel,spothedge,on-demand --days 30
   evenkeel simulate --traces $EVENKEEL_DATA/spot-availability-aws -o csv
-  evenkeel simulate --lead 3m --stock-out 5`
+  evenkeel simulate --lead 3m --stock-out 5
+  evenkeel simulate --plot frontier.svg
+  evenkeel simulate --plot report.html`
 
 // market are the flags that say what is played; simulate and plan share them.
 type market struct {
@@ -198,7 +200,7 @@ func readTrace(path, pools string) (*trace.Trace, error) {
 // NewSimulateCommand returns the command "simulate".
 func NewSimulateCommand(s Streams) *cobra.Command {
 	var m market
-	var output string
+	var output, plot string
 	var names []string
 	c := &cobra.Command{
 		Use:     "simulate",
@@ -218,6 +220,12 @@ func NewSimulateCommand(s Streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if plot != "" {
+				if _, err := plotFormat(plot); err != nil {
+					return wrongUsage(c, err)
+				}
+				o.Samples = plotSamples
+			}
 			cases, notes, err := m.cases(s, o)
 			if err != nil {
 				return err
@@ -227,10 +235,16 @@ func NewSimulateCommand(s Streams) *cobra.Command {
 				return failed(err)
 			}
 			r := simulationOf(cases, strategies, outcomes, notes)
+			if plot != "" {
+				if err := writePlot(plot, r, cases, outcomes, o.Objective); err != nil {
+					return failed(err)
+				}
+			}
 			return failed(writeCost(s.Out, output, r, r.table, r.csv()))
 		},
 	}
 	m.add(c)
+	c.Flags().StringVar(&plot, "plot", "", "draw to this `file`: cost against availability (.svg, .png), or a page that also shows capacity and savings (.html)")
 	c.Flags().StringVarP(&output, "output", "o", "table", "form of the output: "+strings.Join(costFormats, ", "))
 	c.Flags().StringSliceVar(&names, "strategies", []string{"all"}, "what to play, separated by commas; all, or of: "+strategyNames())
 	return c
