@@ -76,6 +76,11 @@ func newDrawing(title, x, y string) *Drawing {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = vg.Points(8)
 	p.Legend.Top = true
+	for _, s := range []*draw.TextStyle{
+		&p.Title.TextStyle, &p.Legend.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label,
+	} {
+		s.Font.Variant = "Sans"
+	}
 	p.Add(plotter.NewGrid())
 	return &Drawing{Title: title, plot: p}
 }
@@ -158,11 +163,9 @@ func Frontier(title string, all []Strategy, objective float64) (*Drawing, error)
 		scatter.Shape, scatter.Color, scatter.Radius = set.glyph, set.color, vg.Points(3)
 		d.plot.Add(scatter)
 	}
-	text, err := plotter.NewLabels(plotter.XYLabels{XYs: labels, Labels: names})
-	if err != nil {
-		return nil, fmt.Errorf("drawing %s: %w", title, err)
+	if err := d.label(labels, names); err != nil {
+		return nil, err
 	}
-	d.plot.Add(text)
 	rule := func(name string, c color.Color, from, to plotter.XY) {
 		l, _ := plotter.NewLine(plotter.XYs{from, to}) // two finite points cannot fail
 		l.Color, l.Width, l.Dashes = c, vg.Points(1), []vg.Length{vg.Points(4), vg.Points(3)}
@@ -177,6 +180,37 @@ func Frontier(title string, all []Strategy, objective float64) (*Drawing, error)
 		rule("objective", red, plotter.XY{X: d.plot.X.Min, Y: missing}, plotter.XY{X: d.plot.X.Max, Y: missing})
 	}
 	return d, nil
+}
+
+// label writes names beside points, the higher the more names are in the way. The
+// sizes of axes and letters are estimates: a name may touch another, not hide it.
+func (d *Drawing) label(at plotter.XYs, names []string) error {
+	const lineHeight, letter = 11, 6 // points
+	type box struct{ x, y, width float64 }
+	var placed []box
+	for i, p := range at {
+		b := box{
+			x:     (p.X - d.plot.X.Min) / (d.plot.X.Max - d.plot.X.Min) * float64(width) * 0.9,
+			y:     math.Log(p.Y/d.plot.Y.Min) / math.Log(d.plot.Y.Max/d.plot.Y.Min) * float64(height) * 0.6,
+			width: float64(letter * len(names[i])),
+		}
+		offset := 0.0
+		for slices.ContainsFunc(placed, func(o box) bool {
+			return math.Abs(o.y-b.y-offset) < lineHeight && b.x < o.x+o.width && o.x < b.x+b.width
+		}) {
+			offset += lineHeight
+		}
+		b.y += offset
+		placed = append(placed, b)
+		text, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{p}, Labels: names[i : i+1]})
+		if err != nil {
+			return fmt.Errorf("drawing %s: %w", d.Title, err)
+		}
+		text.Offset = vg.Point{Y: vg.Points(offset)}
+		text.TextStyle[0].Font.Variant, text.TextStyle[0].Font.Size = "Sans", vg.Points(9)
+		d.plot.Add(text)
+	}
+	return nil
 }
 
 // decades marks powers of ten, in percent.

@@ -20,6 +20,8 @@ func TestReferencePage(t *testing.T) {
 		{"render"},
 		{"diff"},
 		{"cost"},
+		{"simulate"},
+		{"plan"},
 		{"lint"},
 		{"schema"},
 		{"report", "interruptions"},

@@ -7,6 +7,7 @@ package rows
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -75,7 +76,9 @@ func (f File) Each(r io.Reader, fn func(fields []string) error) error {
 			return fmt.Errorf("%s:%d: %w", f.Name, line, err)
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("%s:%d: reading: a line of more than %d bytes", f.Name, line+1, MaxLine)
+	} else if err != nil {
 		return fmt.Errorf("%s:%d: reading: %w", f.Name, line+1, err)
 	}
 	if columns == 0 {
