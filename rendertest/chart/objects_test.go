@@ -22,7 +22,8 @@ import (
 	podsecurity "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
-	"github.com/evenkeel-dev/evenkeel/internal/cli")
+	"github.com/evenkeel-dev/evenkeel/internal/cli"
+)
 
 // objects returns every object of a rendering.
 func objects(t *testing.T, files map[string]string) []unstructured.Unstructured {
