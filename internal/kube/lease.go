@@ -27,9 +27,13 @@ const (
 // A standby looks every retry, or up to 2.2 times that: it may see the last renewal
 // that late, and its end too, so it takes over after leaseFor + 4.4 * retry = 4.8 s
 // at the latest.
+//
+// A leader must have stopped before that. The elector compares the times of renewals
+// in whole seconds, so a standby may count from one that is a second older than the
+// last: retry + renewUntil + 1 s must be less than leaseFor.
 const (
 	leaseFor   = 3 * time.Second
-	renewUntil = 2 * time.Second
+	renewUntil = 1500 * time.Millisecond
 	retry      = 400 * time.Millisecond
 )
 
