@@ -41,7 +41,6 @@ fmt: ## format the source
 
 tidy: ## tidy every module
 	@(hack/modules.sh; hack/modules.sh outside) | while read -r dir; do (cd $$dir && GOWORK=off go mod tidy) || exit 1; done
-	go work sync
 
 clean: ## remove what was built
 	rm -rf bin report
