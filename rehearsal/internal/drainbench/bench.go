@@ -222,8 +222,8 @@ func (w *world) play(ctx context.Context) (*Measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Everything that was noticed has its deadline: what is not done by then never is.
-	for !w.done() && time.Now().Before(deadline) {
+	// What is late is counted as late, and still measured.
+	for !w.done() && time.Now().Before(deadline.Add(lead)) {
 		if w.controller != nil {
 			if err := w.controller.alive(); err != nil {
 				return nil, err
@@ -278,11 +278,11 @@ func (w *world) playRaw(ctx context.Context, victims []int, deadline time.Time) 
 	r.run(ctx, nodes, pods, deadline)
 	if err := w.await(ctx, "the last eviction", func() (string, bool) {
 		_, _, emptied := w.view.progress()
-		return fmt.Sprintf("%d of %d nodes are empty", emptied, len(nodes)), emptied == len(nodes) || time.Now().After(deadline)
+		return fmt.Sprintf("%d of %d nodes are empty", emptied, len(nodes)), emptied == len(nodes) || time.Now().After(deadline.Add(lead))
 	}); err != nil {
 		return first, err
 	}
-	stop() // evictions that the deadline has overtaken
+	stop() // evictions that were not to be had in all that time
 	return first, errors.Join(r.wait()...)
 }
 

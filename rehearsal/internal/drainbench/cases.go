@@ -47,7 +47,7 @@ func Cases() []Case {
 		{
 			Name: "region", Title: "500 of 1000 nodes at once, 5000 pods, 50 Deployments with a budget of 25 %",
 			Nodes: 1000, Reclaimed: 500, PodsPerNode: 5, Apps: 50, MaxUnavailable: "25%",
-			Bars: []Bar{noneMissed, cordonMax(5), emptyMax(120), nothingLost, queueEmpty, nearRaw},
+			Bars: []Bar{noneMissed, cordonMax(5), allEmptied, emptyMax(120), nothingLost, queueEmpty, nearRaw},
 		},
 		{
 			Name: "backlog", Title: "600 notices in the queue when the controller starts",

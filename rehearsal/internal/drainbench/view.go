@@ -212,11 +212,12 @@ func (v *view) progress() (noticed, recorded, emptied int) {
 
 // reclaimed is what became of the nodes whose notice was sent.
 type reclaimed struct {
-	nodes, cordoned, emptied int
-	toCordon, toEmpty        []float64 // seconds since from
-	neverAsked               int       // pods still there that nobody has asked to leave
-	lost                     float64
-	lowest                   float64 // the lowest share of an app's replicas that served
+	nodes, cordoned   int
+	emptied           int       // before their deadline
+	toCordon, toEmpty []float64 // seconds since from
+	neverAsked        int       // pods still there that nobody has asked to leave
+	lost              float64
+	lowest            float64 // the lowest share of an app's replicas that served
 }
 
 // result sums up at the end of a case. Times count from the given moment, or from
@@ -243,7 +244,9 @@ func (v *view) result(now, from time.Time) reclaimed {
 			r.toCordon = append(r.toCordon, max(at.Sub(start).Seconds(), 0))
 		}
 		if !n.emptied.IsZero() {
-			r.emptied++
+			if !n.emptied.After(n.noticed.Add(lead)) {
+				r.emptied++
+			}
 			r.toEmpty = append(r.toEmpty, max(n.emptied.Sub(start).Seconds(), 0))
 		}
 	}
