@@ -67,7 +67,9 @@ func Cases() []Case {
 		{
 			Name: "outage", Title: "20 of 80 nodes, the API server away for 15 s at the notice",
 			Nodes: 80, Reclaimed: 20, PodsPerNode: 5, Apps: 8, MaxUnavailable: "25%", Outage: 15 * time.Second,
-			Bars: []Bar{noneMissed, cordonMax(2), nothingLost, allEmptied, queueEmpty},
+			// What is lost here is not judged: after an outage it takes Kubernetes' own
+			// controllers up to half a minute to start a replacement.
+			Bars: []Bar{noneMissed, cordonMax(2), allEmptied, queueEmpty},
 		},
 	}
 }
