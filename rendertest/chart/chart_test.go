@@ -5,6 +5,7 @@ package chart
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -59,7 +60,7 @@ func tryRender(c *chartv2.Chart, values map[string]any) (map[string]string, erro
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := engine.Engine{Strict: true}.Render(c, all)
+	rendered, err := engine.Engine{Strict: true}.RenderWithContext(context.Background(), c, all)
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func testJob(t *testing.T, admin kubernetes.Interface, config *rest.Config) {
 			return nil
 		}
 		if early := deadline.Add(-5 * time.Second); p.DeletionTimestamp != nil && time.Now().Before(early) {
-			t.Fatalf("it was evicted %v before its latest start", early.Sub(time.Now()))
+			t.Fatalf("it was evicted %v before its latest start", time.Until(early))
 		}
 		return errors.New("it is there")
 	})
