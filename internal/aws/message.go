@@ -18,7 +18,10 @@ const (
 	longestHidden = 15 * time.Minute
 	// malformedHidden is how long a malformed message is put aside at first.
 	malformedHidden = 5 * time.Second
-	// givenBackHidden keeps a notice that nobody can store from circling.
+	// givenBackHidden keeps a notice that nobody can store from circling, and one that
+	// is given back at the end from going to a long poll of this very process that has
+	// just been cancelled and that the queue still takes for open: nobody would see it
+	// again before its visibility timeout.
 	givenBackHidden = time.Second
 )
 
@@ -45,7 +48,7 @@ func (s *SQS) handle(ctx context.Context, m message, emit Emit) {
 		s.hide(ctx, m, grow(s.cfg.ForeignVisibility, m.receives-s.cfg.MaxForeign, longestHidden))
 		s.cfg.Count(NotOurs)
 	case ctx.Err() != nil:
-		s.hide(ctx, m, 0)
+		s.hide(ctx, m, givenBackHidden)
 		s.cfg.Count(GivenBack)
 	default:
 		s.cfg.Log.Warn("notice not stored; the message goes back to the queue",

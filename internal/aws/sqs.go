@@ -64,7 +64,7 @@ type Emit = func(context.Context, interruption.Notice) error
 
 // Run reads the queue until ctx ends, and returns nil when everything that it
 // started has ended. An unreachable queue does not end it. Messages whose notice
-// was not durable by then are made visible at once, for a successor.
+// was not durable by then become visible a second later, for a successor.
 func (s *SQS) Run(ctx context.Context, emit Emit) error {
 	slots := make(chan struct{}, s.cfg.InFlight)
 	var all sync.WaitGroup

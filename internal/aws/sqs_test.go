@@ -436,7 +436,7 @@ func TestStopGivesBackWhatIsNotDurable(t *testing.T) {
 		r.stop()
 		got := r.fakeQueue.log()
 		slices.Sort(got)
-		if want := []string{"2s delete m1", "2s hide m2 0s"}; !slices.Equal(got, want) {
+		if want := []string{"2s delete m1", "2s hide m2 1s"}; !slices.Equal(got, want) {
 			t.Errorf("calls %q, want %q", got, want)
 		}
 	})
