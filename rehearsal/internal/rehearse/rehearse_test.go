@@ -1,7 +1,10 @@
 package rehearse
 
 import (
+	"fmt"
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,4 +102,39 @@ func container(t *testing.T, o *unstructured.Unstructured) map[string]any {
 		t.Fatalf("no containers: %v", err)
 	}
 	return list[0].(map[string]any)
+}
+
+// TestHardToDrain keeps the example of services that only a handoff can move
+// ready to be rehearsed.
+func TestHardToDrain(t *testing.T) {
+	const name = "../../../examples/hard-to-drain/platform.yaml"
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := NewPlatform(f, name, map[string]string{
+		"evenkeel.dev/market-intel-brain/gateway": "gateway",
+		"evenkeel.dev/market-intel-brain/engine":  "engine",
+		"evenkeel.dev/evenkeel-controller":        "evenkeel-controller",
+	}, "bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(p.Apps, []string{"gateway", "engine"}) || len(p.LeftOut) > 0 {
+		t.Errorf("judged %v, left out %v", p.Apps, p.LeftOut)
+	}
+	budgets := 0
+	for _, o := range p.settings {
+		if o.GetKind() != "PodDisruptionBudget" || o.GetName() == p.Controller {
+			continue
+		}
+		budgets++
+		if n, _, err := unstructured.NestedFieldNoCopy(o.Object, "spec", "maxUnavailable"); fmt.Sprint(n) != "0" || err != nil {
+			t.Errorf("%s: maxUnavailable %v, %v; want 0", o.GetName(), n, err)
+		}
+	}
+	if budgets != 2 {
+		t.Errorf("%d budgets of services", budgets)
+	}
 }
