@@ -74,6 +74,12 @@ func printAnswer(w io.Writer, a api.Answer) {
 		}
 		fmt.Fprintln(w)
 	}
+	for _, sum := range a.Summary {
+		fmt.Fprintf(w, "%-8s  in the %d days after: median %+.1f %%, from %+.1f to %+.1f %%, higher after %d of %d dates\n", sum.Symbol, a.Days, 100*sum.Median, 100*sum.Low, 100*sum.High, sum.Rose, sum.N)
+	}
+	if len(a.Summary) > 0 {
+		fmt.Fprintln(w)
+	}
 	if len(a.Filings) > 0 {
 		fmt.Fprintln(w, "Filings whose form or company has a word of the question (their texts are not in the sample):")
 		for _, f := range a.Filings {
@@ -126,16 +132,14 @@ func newSimilar() *cobra.Command {
 			}
 			w := c.OutOrStdout()
 			fmt.Fprintf(w, "%s on %s was like:\n", a.Symbol, a.At.Format(time.DateOnly))
-			after := 0
 			for _, e := range a.Episodes {
 				fmt.Fprintf(w, "   %s  distance %.2f", e.Date.Format(time.DateOnly), e.Distance)
 				if e.After != nil {
 					fmt.Fprintf(w, "   in the %d days after: %+.1f %%", a.Days, 100*e.After.Change)
-					after++
 				}
 				fmt.Fprintln(w)
 			}
-			fmt.Fprintf(w, "After %d of %d episodes the price was higher; the median is %+.1f %%.\n", a.Rose, after, 100*a.Median)
+			fmt.Fprintf(w, "After %d of %d episodes the price was higher; the median is %+.1f %%, the range %+.1f to %+.1f %%.\n", a.Rose, a.Counted, 100*a.Median, 100*a.Low, 100*a.High)
 			for _, symbol := range slices.Sorted(maps.Keys(a.Correlations)) {
 				fmt.Fprintf(w, "Correlation with %s over the last 60 common days: %.2f\n", symbol, a.Correlations[symbol])
 			}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -54,6 +53,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/series", s.series)
 	mux.HandleFunc("GET /v1/similar", s.similar)
 	mux.HandleFunc("GET /v1/live", s.live)
+	mux.HandleFunc("GET /v1/prices", s.prices)
+	mux.HandleFunc("GET /v1/readings", s.readings)
 	mux.HandleFunc("GET /v1/alerts", s.alerts)
 	mux.HandleFunc("POST /v1/ticks", s.post)
 	return mux
@@ -69,7 +70,10 @@ type Answer struct {
 	Synthetic bool      `json:"synthetic"` // made of generated data
 	Days      int       `json:"days"`
 	Passages  []Passage `json:"passages"`
-	Filings   []Filing  `json:"filings"`
+	// Summary counts the moves after the passages, once for each day that they are
+	// counted from. Prices without any are left out.
+	Summary []history.Summary `json:"summary"`
+	Filings []Filing          `json:"filings"`
 }
 
 // A Passage is a text like the question, and what prices did after it.
@@ -108,7 +112,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "embedder_failed", "", "the question could not be embedded")
 		return
 	}
-	answer := Answer{Question: question, Note: Note, Synthetic: s.Sample.Synthetic, Days: days, Passages: []Passage{}, Filings: []Filing{}}
+	answer := Answer{Question: question, Note: Note, Synthetic: s.Sample.Synthetic, Days: days, Passages: []Passage{}, Summary: []history.Summary{}, Filings: []Filing{}}
 	passages, err := s.Store.Search(store.Query{Text: question, Vector: vectors[0], Kind: corpus.Passage, K: k})
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "search_failed", "", err.Error())
@@ -127,6 +131,15 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		answer.Passages = append(answer.Passages, p)
+	}
+	var moves []history.Move
+	for _, p := range answer.Passages {
+		moves = append(moves, p.Moves...)
+	}
+	for _, symbol := range watched {
+		if sum := history.SummarizeMoves(symbol, moves); sum.N > 0 {
+			answer.Summary = append(answer.Summary, sum)
+		}
 	}
 	// Of filings only the form and the company are known: a name that has a word of
 	// the question is like it, a name whose letters mean something near is not.
@@ -168,8 +181,11 @@ type Likeness struct {
 	Source       string                    `json:"source"`
 	Days         int                       `json:"days"`
 	Episodes     []history.Episode         `json:"episodes"`
-	Rose         int                       `json:"rose"` // episodes after which the price was higher
+	Counted      int                       `json:"n"`    // episodes whose days after are known
+	Rose         int                       `json:"rose"` // those of them after which the price was higher
 	Median       float64                   `json:"median"`
+	Low          float64                   `json:"low"`
+	High         float64                   `json:"high"`
 	Correlations map[market.Symbol]float64 `json:"correlations"` // of the last 60 common days
 }
 
@@ -206,17 +222,12 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) {
 	}
 	var changes []float64
 	for _, e := range episodes {
-		if e.After == nil {
-			continue
-		}
-		changes = append(changes, e.After.Change)
-		if e.After.Change > 0 {
-			answer.Rose++
+		if e.After != nil {
+			changes = append(changes, e.After.Change)
 		}
 	}
-	if slices.Sort(changes); len(changes) > 0 {
-		answer.Median = (changes[(len(changes)-1)/2] + changes[len(changes)/2]) / 2
-	}
+	sum := history.Summarize(series.Symbol, changes)
+	answer.Counted, answer.Rose, answer.Median, answer.Low, answer.High = sum.N, sum.Rose, sum.Median, sum.Low, sum.High
 	for _, symbol := range watched {
 		if other, ok := s.Sample.Lookup(symbol); ok && symbol != series.Symbol {
 			if c, ok := history.Correlation(series, other, at, 60); ok {
@@ -234,14 +245,18 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 // alerts streams alerts. A client that was cut off says in Last-Event-ID what it had
 // last, to this replica or to another, and gets what came after it. Without that
 // the stream begins now, or after the number in the parameter after (-1 is before
-// the first).
+// the first), or with as many of the last ones as the parameter recent says.
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-s.Hub.CaughtUp():
 	case <-r.Context().Done():
 		return
 	}
-	last := s.Hub.Last()
+	recent, ok := number(w, r, "recent", 0, 0, keptAlerts)
+	if !ok {
+		return
+	}
+	last := s.Hub.Before(recent)
 	for field, value := range map[string]string{"after": r.URL.Query().Get("after"), "Last-Event-ID": r.Header.Get("Last-Event-ID")} {
 		if value == "" || field == "after" && r.Header.Get("Last-Event-ID") != "" {
 			continue

@@ -55,12 +55,18 @@ type Hub struct {
 	oldest []string // keys of prices, the one that was quiet for longest first
 	events map[string]accepted
 	ids    []string // of events, in their order
+
+	news          []Latest // a ring of the last readings of all prices
+	told          int64    // how many there have been
+	moved         bool     // since pricesChanged was closed
+	pricesChanged chan struct{}
 }
 
 type price struct {
-	live   *indicator.Live
-	tick   stream.Tick
-	latest Latest
+	live     *indicator.Live
+	tick     stream.Tick
+	latest   Latest
+	readings []Latest // the last ones, the oldest first
 }
 
 // accepted is an event that is in the topic.
@@ -72,7 +78,7 @@ type accepted struct {
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{dropped: -1, seen: make(map[string]bool), changed: make(chan struct{}), caught: make(chan struct{}), prices: make(map[string]*price), events: make(map[string]accepted)}
+	return &Hub{dropped: -1, seen: make(map[string]bool), changed: make(chan struct{}), caught: make(chan struct{}), pricesChanged: make(chan struct{}), prices: make(map[string]*price), events: make(map[string]accepted)}
 }
 
 // Run reads the topics until ctx ends.
@@ -180,6 +186,10 @@ func (h *Hub) take(records []*kgo.Record, log *slog.Logger) {
 		close(h.changed)
 		h.changed = make(chan struct{})
 	}
+	if h.moved {
+		close(h.pricesChanged)
+		h.pricesChanged, h.moved = make(chan struct{}), false
+	}
 }
 
 func (h *Hub) price(t stream.Tick) {
@@ -200,6 +210,7 @@ func (h *Hub) price(t stream.Tick) {
 	}
 	p.tick = t
 	p.latest = Latest{t.Feed, t.Symbol, t.Time.UTC().Format("2006-01-02T15:04:05Z07:00"), t.Source, p.live.Add(t.Time, t.Price)}
+	h.heard(p)
 }
 
 func (h *Hub) event(a accepted) {
@@ -251,12 +262,12 @@ func (h *Hub) After(number int64) (alerts []Numbered, gap bool, more <-chan stru
 	return slices.Clone(h.alerts[i:]), number < h.dropped, h.changed
 }
 
-// Last returns the number of the last alert, or -1.
-func (h *Hub) Last() int64 {
+// Before returns the number after which the last n alerts come, or -1.
+func (h *Hub) Before(n int) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.alerts) == 0 {
-		return -1
+	if n >= len(h.alerts) {
+		return h.dropped
 	}
-	return h.alerts[len(h.alerts)-1].Number
+	return h.alerts[len(h.alerts)-1-n].Number
 }
