@@ -69,10 +69,48 @@ func TestTickIsChecked(t *testing.T) {
 	}
 }
 
+// byReflection is DecodeTick as encoding/json alone would do it.
+func byReflection(b []byte) (Tick, error) {
+	var t Tick
+	if err := json.Unmarshal(b, &t); err != nil {
+		return Tick{}, err
+	}
+	if err := t.Check(); err != nil {
+		return Tick{}, err
+	}
+	return t, nil
+}
+
+// What is not written as Tick.Record does is decoded all the same, or refused with
+// the same right.
 func FuzzDecodeTick(f *testing.F) {
-	f.Add([]byte(`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-20T00:00:00Z","price":-36.98}`))
+	for _, s := range []string{
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-20T00:00:00Z","price":-36.98}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-20T00:00:00Z","price":-36.98,"source":"EIA"}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-02-29T23:59:59Z","price":1e-07,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2021-02-29T00:00:00Z","price":1,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-31T00:00:00Z","price":1,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00.5Z","price":1,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00+02:00","price":1,"source":""}`,
+		`{"id":"\u0061","feed":"live","symbol":"W\u00e4","time":"2020-04-30T00:00:00Z","price":1,"source":"ä"}`,
+		"{\"id\":\"\xff\",\"feed\":\"live\",\"symbol\":\"WTI\",\"time\":\"2020-04-30T00:00:00Z\",\"price\":1,\"source\":\"\"}",
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":01,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":1.,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":1e999,"source":""}`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":1,"source":""} `,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":1,"source":""}x`,
+		`{"id":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":1,"source":"","id":"b"}`,
+		`{"ID":"a","feed":"live","symbol":"WTI","time":"2020-04-30T00:00:00Z","price":null,"source":""}`,
+	} {
+		f.Add([]byte(s))
+	}
+	d := new(Decoder)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		tick, err := DecodeTick(b)
+		tick, err := d.Tick(b)
+		want, wantErr := byReflection(b)
+		if (err == nil) != (wantErr == nil) || tick != want && !(tick.Time.Equal(want.Time) && fmt.Sprint(tick) == fmt.Sprint(want)) {
+			t.Fatalf("%q became %+v, %v, not %+v, %v", b, tick, err, want, wantErr)
+		}
 		if err != nil {
 			return
 		}
@@ -80,11 +118,45 @@ func FuzzDecodeTick(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := DecodeTick(r.Value)
+		again, err := d.Tick(r.Value)
 		if err != nil || again.ID != tick.ID || again.Price != tick.Price || !again.Time.Equal(tick.Time) {
 			t.Errorf("%+v became %+v: %v", tick, again, err)
 		}
 	})
+}
+
+// What is written most is read without reflection, and a name that comes again
+// costs nothing.
+func TestDecoderAllocatesOnlyTheID(t *testing.T) {
+	r, err := Tick{ID: "live/WTI/2020-04-20", Feed: "live", Symbol: "WTI", Time: time.Date(2020, 4, 20, 0, 0, 0, 0, time.UTC), Price: -36.98, Source: "EIA"}.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := new(Decoder)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := d.Tick(r.Value); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 2 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkDecodeTick(b *testing.B) {
+	r, err := Tick{ID: "feed1/WTI/2020-04-20", Feed: "feed1", Symbol: "WTI", Time: time.Date(2020, 4, 20, 0, 0, 0, 0, time.UTC), Price: -36.98, Source: "U.S. Energy Information Administration"}.Record()
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := new(Decoder)
+	for name, decode := range map[string]func([]byte) (Tick, error){"written": d.Tick, "reflection": byReflection} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := decode(r.Value); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // What a broker was given is there when another is started in its folder.
