@@ -36,8 +36,12 @@ const (
 // A State is what is known of one partition.
 type State struct {
 	Series map[string]*Series // by Tick.Key
-	Feeds  []string           // the one that had a tick last is the last
+	Taken  int64              // ticks, those that were repeated not counted
 	Seen   stream.Seen
+
+	// Feeds is what version 1 had instead of Taken and Series.Last: the feed that had
+	// a tick last is the last.
+	Feeds []string `json:",omitempty"`
 
 	// What was not used, for metrics.
 	Repeated, Late, OutOfOrder int64
@@ -46,6 +50,7 @@ type State struct {
 // A Series is what is known of one price.
 type Series struct {
 	Feed    string
+	Last    int64 // State.Taken at its last tick
 	Live    *indicator.Live
 	Newest  time.Time // event time; the watermark is lateness behind it
 	Windows []Window  // open ones, in their order
@@ -95,27 +100,38 @@ func (s *State) Step(t stream.Tick) []stream.Alert {
 
 // series returns that of a tick, and forgets a feed if there are too many.
 func (s *State) series(t stream.Tick) *Series {
-	if i := slices.Index(s.Feeds, t.Feed); i != len(s.Feeds)-1 || i < 0 {
-		if i >= 0 {
-			s.Feeds = slices.Delete(s.Feeds, i, i+1)
-		}
-		s.Feeds = append(s.Feeds, t.Feed)
-		if len(s.Feeds) > maxFeeds {
-			forgotten := s.Feeds[0]
-			s.Feeds = slices.Delete(s.Feeds, 0, 1)
-			for k, series := range s.Series {
-				if series.Feed == forgotten {
-					delete(s.Series, k)
-				}
-			}
-		}
-	}
+	s.Taken++
 	series := s.Series[t.Key()]
 	if series == nil {
 		series = &Series{Feed: t.Feed, Live: indicator.NewLive()}
 		s.Series[t.Key()] = series
+		series.Last = s.Taken // or the new feed would be the one that was quiet for longest
+		s.forget()
 	}
+	series.Last = s.Taken
 	return series
+}
+
+// forget forgets the feed that was quiet for longest if there are too many.
+func (s *State) forget() {
+	last := make(map[string]int64, maxFeeds+1)
+	for _, x := range s.Series {
+		last[x.Feed] = max(last[x.Feed], x.Last)
+	}
+	if len(last) <= maxFeeds {
+		return
+	}
+	var quiet string
+	for feed, at := range last {
+		if quiet == "" || at < last[quiet] {
+			quiet = feed
+		}
+	}
+	for k, x := range s.Series {
+		if x.Feed == quiet {
+			delete(s.Series, k)
+		}
+	}
 }
 
 // observe takes the newest price.
@@ -212,7 +228,9 @@ type Snapshot struct {
 	State   *State `json:"state"`
 }
 
-const snapshotVersion = 1
+// Version 1 remembered in another way which feed was quiet for longest; it is read
+// still.
+const snapshotVersion = 2
 
 func decodeSnapshot(b []byte) (Snapshot, error) {
 	var s Snapshot
@@ -220,7 +238,7 @@ func decodeSnapshot(b []byte) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("decoding a snapshot: %w", err)
 	}
 	switch {
-	case s.Version != snapshotVersion:
+	case s.Version != snapshotVersion && s.Version != 1:
 		return Snapshot{}, fmt.Errorf("a snapshot has the version %d, not %d", s.Version, snapshotVersion)
 	case s.Offset < 0 || s.State == nil || s.State.Series == nil || s.State.Seen.N != remember ||
 		len(s.State.Seen.Ring) > remember || s.State.Seen.Next < 0 || s.State.Seen.Next >= remember:
@@ -230,6 +248,12 @@ func decodeSnapshot(b []byte) (Snapshot, error) {
 		if x == nil || x.Live == nil {
 			return Snapshot{}, fmt.Errorf("a snapshot has nothing of %s", key)
 		}
+		if s.Version == 1 {
+			x.Last = int64(slices.Index(s.State.Feeds, x.Feed) + 1)
+		}
+	}
+	if s.Version == 1 {
+		s.Version, s.State.Taken, s.State.Feeds = snapshotVersion, int64(len(s.State.Feeds)), nil
 	}
 	return s, nil
 }

@@ -3,9 +3,11 @@ package analytics
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,8 +111,35 @@ func TestFeedsAreForgotten(t *testing.T) {
 		s.Step(stream.Tick{ID: fmt.Sprint(i), Feed: fmt.Sprint("feed", i), Symbol: "X", Time: date(1), Price: 1})
 		s.Step(stream.Tick{ID: fmt.Sprint("main", i), Feed: "main", Symbol: "X", Time: date(i), Price: 1})
 	}
-	if len(s.Series) != maxFeeds || len(s.Feeds) != maxFeeds || s.Series["main/X"] == nil {
-		t.Errorf("%d series, feeds %v", len(s.Series), s.Feeds)
+	if len(s.Series) != maxFeeds || s.Series["main/X"] == nil || s.Series[fmt.Sprintf("feed%d/X", 2*maxFeeds)] != nil || s.Series[fmt.Sprintf("feed%d/X", 2*maxFeeds+1)] == nil {
+		t.Errorf("%d series: %v", len(s.Series), slices.Sorted(maps.Keys(s.Series)))
+	}
+}
+
+// Which feed was quiet for longest is still known from a snapshot of version 1.
+func TestVersion1(t *testing.T) {
+	old := NewState()
+	for i := range maxFeeds {
+		feed := fmt.Sprint("feed", i)
+		old.Step(stream.Tick{ID: feed, Feed: feed, Symbol: "X", Time: date(1), Price: 1})
+		old.Feeds = append(old.Feeds, feed)
+	}
+	for _, x := range old.Series {
+		x.Last = 0
+	}
+	old.Taken = 0
+	b, err := json.Marshal(Snapshot{1, 5, old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := decodeSnapshot(b)
+	if err != nil || s.Version != snapshotVersion || s.State.Feeds != nil {
+		t.Fatal(s, err)
+	}
+	s.State.Step(stream.Tick{ID: "a", Feed: "feed0", Symbol: "X", Time: date(2), Price: 1})
+	s.State.Step(stream.Tick{ID: "b", Feed: "new", Symbol: "X", Time: date(2), Price: 1})
+	if len(s.State.Series) != maxFeeds || s.State.Series["feed1/X"] != nil || s.State.Series["feed0/X"] == nil {
+		t.Errorf("%v", slices.Sorted(maps.Keys(s.State.Series)))
 	}
 }
 
@@ -146,6 +175,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	f.Add([]byte(`{"version":1,"state":{"Series":{"a":{"Live":{}}},"Feeds":["a"],"Seen":{"N":1024}}}`))
 	f.Add([]byte(`{"version":1,"state":{"Series":{"a":null},"Seen":{"N":1024}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := decodeSnapshot(b); err == nil && len(b) < 1<<16 {

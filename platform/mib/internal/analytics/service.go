@@ -27,9 +27,12 @@ import (
 // since the last snapshot is written when a partition is given up.
 type Service struct {
 	brokers []string
-	every   int // ticks of a partition between snapshots
+	every   int           // ticks of a partition between snapshots
+	rest    time.Duration // and time
+	now     func() time.Time
 	log     *slog.Logger
 	client  *kgo.Client // sends alerts and states; the member's own client is another, for it calls this Service from its beginning
+	metrics *Metrics
 
 	mu     sync.Mutex
 	owned  map[int32]*owned
@@ -39,7 +42,9 @@ type Service struct {
 // owned is a partition of this member.
 type owned struct {
 	Snapshot
-	unsaved int // ticks since the last snapshot
+	unsaved int       // ticks since the last snapshot
+	saved   time.Time // when that was
+	decoder stream.Decoder
 }
 
 // Options configures a Service.
@@ -49,9 +54,12 @@ type Options struct {
 	// Group is the consumer group. If empty, it is "analytics".
 	Group string
 
-	// SnapshotEvery is after how many ticks of a partition its state is written. If
-	// zero, it is 500.
+	// SnapshotEvery is after how many ticks of a partition its state is written, but
+	// not more often than every SnapshotRest: a state is as large as some hundred
+	// ticks, and what comes fast is also done again fast. If zero, they are 500 and
+	// 250 ms; a negative rest is none.
 	SnapshotEvery int
+	SnapshotRest  time.Duration
 
 	// Session is how long the group waits for a member that says nothing, and so how
 	// long a partition of a killed member is silent. If zero, it is 10 s.
@@ -59,9 +67,22 @@ type Options struct {
 
 	// Logger receives what is wrong. If nil, nothing is logged.
 	Logger *slog.Logger
+
+	// Metrics counts what the member does. If nil, nothing is counted.
+	Metrics *Metrics
+
+	// Client has further options for both of the member's clients, such as hooks.
+	Client []kgo.Opt
 }
 
-const takeoverTimeout = 10 * time.Second
+const (
+	takeoverTimeout = 10 * time.Second
+
+	// maxRecords is how many ticks are used before their alerts are sent: enough
+	// that waiting for the broker takes little of the time, few enough that an
+	// ending does not wait long.
+	maxRecords = 10_000
+)
 
 // Register makes Run of l run a member. The topics must be there.
 func Register(l *lifecycle.Lifecycle, o Options) error {
@@ -77,16 +98,30 @@ func Register(l *lifecycle.Lifecycle, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{brokers: o.Brokers, every: o.SnapshotEvery, log: o.Logger, owned: make(map[int32]*owned)}
+	switch {
+	case o.SnapshotRest < 0:
+		o.SnapshotRest = 0
+	case o.SnapshotRest == 0:
+		o.SnapshotRest = 250 * time.Millisecond
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
+	s := &Service{
+		brokers: o.Brokers, every: o.SnapshotEvery, rest: o.SnapshotRest, now: time.Now, log: o.Logger,
+		metrics: o.Metrics, owned: make(map[int32]*owned),
+	}
 	var err error
-	s.client, err = kgo.NewClient(
+	s.client, err = kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.RecordPartitioner(byTopic{kgo.ManualPartitioner(), kgo.StickyKeyPartitioner(nil)}),
-	)
+		kgo.ProducerLinger(0), // what is sent is a batch already, and is waited for
+	}, o.Client...)...)
 	if err != nil {
 		return fmt.Errorf("starting analytics: %w", err)
 	}
-	member, err := kgo.NewClient(append(lifecyclekafka.Options(),
+	s.metrics.follow(s.client)
+	member, err := kgo.NewClient(append(append(lifecyclekafka.Options(), o.Client...),
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ConsumerGroup(o.Group),
 		kgo.ConsumeTopics(stream.Ticks),
@@ -102,7 +137,7 @@ func Register(l *lifecycle.Lifecycle, o Options) error {
 		s.client.Close()
 		return fmt.Errorf("starting analytics: %w", err)
 	}
-	lifecyclekafka.Register(l, "analytics", lifecyclekafka.Consumer{Client: member, Handle: s.handle, Logger: o.Logger})
+	lifecyclekafka.Register(l, "analytics", lifecyclekafka.Consumer{Client: member, Handle: s.handle, MaxRecords: maxRecords, Logger: o.Logger})
 	l.OnSave(func(context.Context) error { // the member has handed over by now
 		s.client.Close()
 		return nil
@@ -137,11 +172,12 @@ func (s *Service) takeOver(ctx context.Context, offsets map[string]map[int32]kgo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range partitions {
-		o := &owned{Snapshot: snapshots[p]}
+		o := &owned{Snapshot: snapshots[p], saved: s.now()}
 		if o.State == nil {
 			o.Snapshot = Snapshot{Version: snapshotVersion, State: NewState()}
 		}
 		s.owned[p] = o
+		s.metrics.own(p, o.Offset)
 		offsets[stream.Ticks][p] = kgo.NewOffset().At(o.Offset)
 	}
 	return offsets, nil
@@ -208,6 +244,7 @@ func (s *Service) handOver(ctx context.Context, _ *kgo.Client, lost map[string][
 			records = append(records, r)
 		}
 		delete(s.owned, p)
+		s.metrics.disown(p)
 	}
 	if err := s.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		s.log.Warn("handing over: the next owner plays some ticks again", "err", err)
@@ -220,6 +257,7 @@ func (s *Service) drop(_ context.Context, _ *kgo.Client, lost map[string][]int32
 	defer s.mu.Unlock()
 	for _, p := range lost[stream.Ticks] {
 		delete(s.owned, p)
+		s.metrics.disown(p)
 	}
 }
 
@@ -239,37 +277,21 @@ func (s *Service) handle(ctx context.Context, records []*kgo.Record) error {
 }
 
 func (s *Service) use(ctx context.Context, records []*kgo.Record) error {
+	parts, err := s.step(records)
+	if err != nil {
+		return err
+	}
 	var alerts []*kgo.Record
-	for _, r := range records {
-		o := s.owned[r.Partition]
-		if o == nil {
-			return fmt.Errorf("a tick of partition %d came without its state", r.Partition)
-		}
-		if r.Offset < o.Offset {
-			continue
-		}
-		tick, err := stream.DecodeTick(r.Value)
-		if err != nil {
-			// It will not get better by waiting; the API checks what it lets in.
-			s.log.Warn("leaving out a record", "partition", r.Partition, "offset", r.Offset, "err", err)
-		} else {
-			for _, a := range o.State.Step(tick) {
-				record, err := a.Record()
-				if err != nil {
-					return err
-				}
-				alerts = append(alerts, record)
-			}
-		}
-		o.Offset = r.Offset + 1
-		o.unsaved++
+	for _, p := range parts {
+		alerts = append(alerts, p.alerts...)
 	}
 	if err := s.client.ProduceSync(ctx, alerts...).FirstErr(); err != nil {
 		return fmt.Errorf("sending alerts: %w", err)
 	}
 	var snapshots []*kgo.Record
+	now := s.now()
 	for p, o := range s.owned {
-		if o.unsaved < s.every {
+		if o.unsaved < s.every || now.Sub(o.saved) < s.rest {
 			continue
 		}
 		r, err := record(p, o.Snapshot)
@@ -277,11 +299,92 @@ func (s *Service) use(ctx context.Context, records []*kgo.Record) error {
 			return err
 		}
 		snapshots = append(snapshots, r)
-		o.unsaved = 0
+		o.unsaved, o.saved = 0, now
 	}
 	if err := s.client.ProduceSync(ctx, snapshots...).FirstErr(); err != nil {
 		return fmt.Errorf("writing snapshots: %w", err)
 	}
+	for _, p := range parts {
+		s.metrics.used(p)
+	}
+	return nil
+}
+
+// part is what one partition contributes to one batch, and what came of it.
+type part struct {
+	partition int32
+	records   []*kgo.Record // in their order
+	state     *owned
+
+	offset int64 // of the next tick
+	before counts
+	after  counts
+	bad    int // records that are no ticks
+	alerts []*kgo.Record
+	err    error
+}
+
+// counts are the counters of a state.
+type counts struct{ repeated, late, outOfOrder int64 }
+
+func (s *State) counts() counts { return counts{s.Repeated, s.Late, s.OutOfOrder} }
+
+// step uses the ticks of each partition, beside those of the others: partitions know
+// nothing of each other.
+func (s *Service) step(records []*kgo.Record) ([]*part, error) {
+	var parts []*part
+	index := make(map[int32]*part)
+	for _, r := range records {
+		p := index[r.Partition]
+		if p == nil {
+			o := s.owned[r.Partition]
+			if o == nil {
+				return nil, fmt.Errorf("a tick of partition %d came without its state", r.Partition)
+			}
+			p = &part{partition: r.Partition, state: o, before: o.State.counts()}
+			index[r.Partition] = p
+			parts = append(parts, p)
+		}
+		p.records = append(p.records, r)
+	}
+	var wg sync.WaitGroup
+	for _, p := range parts {
+		wg.Go(func() { p.err = p.step(s.log) })
+	}
+	wg.Wait()
+	for _, p := range parts {
+		if p.err != nil {
+			return nil, p.err
+		}
+	}
+	return parts, nil
+}
+
+func (p *part) step(log *slog.Logger) error {
+	o := p.state
+	for _, r := range p.records {
+		if r.Offset < o.Offset {
+			continue
+		}
+		tick, err := o.decoder.Tick(r.Value)
+		if err != nil {
+			// It will not get better by waiting; the API checks what it lets in.
+			log.Warn("leaving out a record", "partition", r.Partition, "offset", r.Offset, "err", err)
+			p.bad++
+		} else {
+			for _, a := range o.State.Step(tick) {
+				record, err := a.Record()
+				if err != nil {
+					return err
+				}
+				record.Context = r.Context // an alert belongs to the trace of its tick
+				p.alerts = append(p.alerts, record)
+			}
+		}
+		o.Offset = r.Offset + 1
+		o.unsaved++
+	}
+	p.offset, p.after = o.Offset, o.State.counts()
 	return nil
 }
 

@@ -33,6 +33,13 @@ const hung = 2 * time.Minute
 const memberEnv = "MIB_TEST_MEMBER"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(brokerEnv) != "" {
+		if err := broker(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if brokers := os.Getenv(memberEnv); brokers != "" {
 		if err := member(context.Background(), strings.Split(brokers, ","), 3*time.Second, os.Stderr, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"strings"
 	"time"
@@ -140,9 +139,10 @@ func (s *Seen) Again(id string) bool {
 			s.set[h] = struct{}{}
 		}
 	}
-	f := fnv.New64a()
-	_, _ = f.Write([]byte(id))
-	h := f.Sum64()
+	h := uint64(14695981039346656037) // FNV-1a
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
 	if _, ok := s.set[h]; ok {
 		return true
 	}
