@@ -23,6 +23,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/embed"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/page"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
@@ -116,7 +117,7 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	server := &api.Server{Lifecycle: l, Sample: sample, Store: documents, Embedder: embedder, Hub: hub, Producer: producer, Now: time.Now}
 	l.OnStart(func(ctx context.Context) error { return fill(ctx, documents, embedder, docs) })
 	l.OnStart(func(context.Context) error {
-		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), ln.Addr())
+		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; page and API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), ln.Addr())
 		return nil
 	})
 	if err := analytics.Register(l, analytics.Options{Brokers: brokers, Logger: log}); err != nil {
@@ -125,7 +126,10 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	// A job, not a consumer: streams go on until it is their turn to end.
 	l.Job("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, log) })
 	l.OnSave(documents.Save)
-	return l.HTTPListener(&http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}, ln).Run(ctx)
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", server.Handler())
+	mux.Handle("/", page.Handler())
+	return l.HTTPListener(&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, ln).Run(ctx)
 }
 
 // connect starts the broker in this process, unless there is another.

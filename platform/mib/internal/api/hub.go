@@ -271,3 +271,17 @@ func (h *Hub) Before(n int) int64 {
 	}
 	return h.alerts[len(h.alerts)-1-n].Number
 }
+
+// Quietest returns the latest prices of a feed, or of all, the one that was quiet for
+// longest first: the last one's feed is the one that is played now.
+func (h *Hub) Quietest(feed string) []Latest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := []Latest{}
+	for _, k := range h.oldest {
+		if p := h.prices[k]; feed == "" || p.tick.Feed == feed {
+			list = append(list, p.latest)
+		}
+	}
+	return list
+}

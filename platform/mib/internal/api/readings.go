@@ -114,7 +114,7 @@ func (s *Server) readings(w http.ResponseWriter, r *http.Request) {
 }
 
 // prices streams readings as they come: first "latest" with the last one of every
-// price, then "prices" with all that came since, together if they come fast, and
+// price, the one that was quiet for longest first, then "prices" with all that came since, together if they come fast, and
 // "gap" where they came faster than they could be kept.
 func (s *Server) prices(w http.ResponseWriter, r *http.Request) {
 	feed := r.URL.Query().Get("feed")
@@ -129,7 +129,7 @@ func (s *Server) prices(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, b)
 		}
 	}
-	send("latest", s.Hub.Latest(feed))
+	send("latest", s.Hub.Quietest(feed))
 	flush := http.NewResponseController(w).Flush
 	beat := time.NewTicker(15 * time.Second)
 	defer beat.Stop()
