@@ -279,9 +279,12 @@ type FindSimilarResponse struct {
 	Source        string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	Days          int32                  `protobuf:"varint,5,opt,name=days,proto3" json:"days,omitempty"`
 	Episodes      []*Episode             `protobuf:"bytes,6,rep,name=episodes,proto3" json:"episodes,omitempty"`
-	Rose          int32                  `protobuf:"varint,7,opt,name=rose,proto3" json:"rose,omitempty"`                                                                                            // episodes after which the price was higher
-	Median        float64                `protobuf:"fixed64,8,opt,name=median,proto3" json:"median,omitempty"`                                                                                       // of the changes after them
-	Correlations  map[string]float64     `protobuf:"bytes,9,rep,name=correlations,proto3" json:"correlations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"` // with other symbols, of the last 60 common days
+	N             int32                  `protobuf:"varint,7,opt,name=n,proto3" json:"n,omitempty"`            // episodes whose days after are known
+	Rose          int32                  `protobuf:"varint,8,opt,name=rose,proto3" json:"rose,omitempty"`      // those of them after which the price was higher
+	Median        float64                `protobuf:"fixed64,9,opt,name=median,proto3" json:"median,omitempty"` // of the changes after them
+	Low           float64                `protobuf:"fixed64,10,opt,name=low,proto3" json:"low,omitempty"`      // the smallest of them
+	High          float64                `protobuf:"fixed64,11,opt,name=high,proto3" json:"high,omitempty"`
+	Correlations  map[string]float64     `protobuf:"bytes,12,rep,name=correlations,proto3" json:"correlations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"` // with other symbols, of the last 60 common days
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +361,13 @@ func (x *FindSimilarResponse) GetEpisodes() []*Episode {
 	return nil
 }
 
+func (x *FindSimilarResponse) GetN() int32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
 func (x *FindSimilarResponse) GetRose() int32 {
 	if x != nil {
 		return x.Rose
@@ -368,6 +378,20 @@ func (x *FindSimilarResponse) GetRose() int32 {
 func (x *FindSimilarResponse) GetMedian() float64 {
 	if x != nil {
 		return x.Median
+	}
+	return 0
+}
+
+func (x *FindSimilarResponse) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *FindSimilarResponse) GetHigh() float64 {
+	if x != nil {
+		return x.High
 	}
 	return 0
 }
@@ -605,6 +629,137 @@ func (x *Moves) GetMoves() []*Move {
 	return nil
 }
 
+type ListReadingsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Feed   string                 `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
+	Symbol string                 `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// A day like 2008-10-15; the last one of the history if empty. It does not
+	// restrict the readings of a feed.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// At most how many, the last ones; 300 if absent.
+	N             *int32 `protobuf:"varint,4,opt,name=n,proto3,oneof" json:"n,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadingsRequest) Reset() {
+	*x = ListReadingsRequest{}
+	mi := &file_mib_v1_engine_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadingsRequest) ProtoMessage() {}
+
+func (x *ListReadingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mib_v1_engine_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadingsRequest.ProtoReflect.Descriptor instead.
+func (*ListReadingsRequest) Descriptor() ([]byte, []int) {
+	return file_mib_v1_engine_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListReadingsRequest) GetFeed() string {
+	if x != nil {
+		return x.Feed
+	}
+	return ""
+}
+
+func (x *ListReadingsRequest) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *ListReadingsRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ListReadingsRequest) GetN() int32 {
+	if x != nil && x.N != nil {
+		return *x.N
+	}
+	return 0
+}
+
+type ListReadingsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Feed          string                 `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
+	Symbol        string                 `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	Readings      []*LivePrice           `protobuf:"bytes,3,rep,name=readings,proto3" json:"readings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadingsResponse) Reset() {
+	*x = ListReadingsResponse{}
+	mi := &file_mib_v1_engine_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadingsResponse) ProtoMessage() {}
+
+func (x *ListReadingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mib_v1_engine_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadingsResponse.ProtoReflect.Descriptor instead.
+func (*ListReadingsResponse) Descriptor() ([]byte, []int) {
+	return file_mib_v1_engine_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListReadingsResponse) GetFeed() string {
+	if x != nil {
+		return x.Feed
+	}
+	return ""
+}
+
+func (x *ListReadingsResponse) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *ListReadingsResponse) GetReadings() []*LivePrice {
+	if x != nil {
+		return x.Readings
+	}
+	return nil
+}
+
 type StreamSignalsRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Feed    string                 `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`       // all if empty
@@ -618,7 +773,7 @@ type StreamSignalsRequest struct {
 
 func (x *StreamSignalsRequest) Reset() {
 	*x = StreamSignalsRequest{}
-	mi := &file_mib_v1_engine_proto_msgTypes[10]
+	mi := &file_mib_v1_engine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +785,7 @@ func (x *StreamSignalsRequest) String() string {
 func (*StreamSignalsRequest) ProtoMessage() {}
 
 func (x *StreamSignalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_engine_proto_msgTypes[10]
+	mi := &file_mib_v1_engine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +798,7 @@ func (x *StreamSignalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamSignalsRequest.ProtoReflect.Descriptor instead.
 func (*StreamSignalsRequest) Descriptor() ([]byte, []int) {
-	return file_mib_v1_engine_proto_rawDescGZIP(), []int{10}
+	return file_mib_v1_engine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StreamSignalsRequest) GetFeed() string {
@@ -674,7 +829,8 @@ type StreamSignalsResponse struct {
 	ResumeToken string `protobuf:"bytes,1,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// Types that are valid to be assigned to Event:
 	//
-	//	*StreamSignalsResponse_Price
+	//	*StreamSignalsResponse_Latest
+	//	*StreamSignalsResponse_Prices
 	//	*StreamSignalsResponse_Gap
 	//	*StreamSignalsResponse_Beat
 	Event         isStreamSignalsResponse_Event `protobuf_oneof:"event"`
@@ -684,7 +840,7 @@ type StreamSignalsResponse struct {
 
 func (x *StreamSignalsResponse) Reset() {
 	*x = StreamSignalsResponse{}
-	mi := &file_mib_v1_engine_proto_msgTypes[11]
+	mi := &file_mib_v1_engine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +852,7 @@ func (x *StreamSignalsResponse) String() string {
 func (*StreamSignalsResponse) ProtoMessage() {}
 
 func (x *StreamSignalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_engine_proto_msgTypes[11]
+	mi := &file_mib_v1_engine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +865,7 @@ func (x *StreamSignalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamSignalsResponse.ProtoReflect.Descriptor instead.
 func (*StreamSignalsResponse) Descriptor() ([]byte, []int) {
-	return file_mib_v1_engine_proto_rawDescGZIP(), []int{11}
+	return file_mib_v1_engine_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamSignalsResponse) GetResumeToken() string {
@@ -726,10 +882,19 @@ func (x *StreamSignalsResponse) GetEvent() isStreamSignalsResponse_Event {
 	return nil
 }
 
-func (x *StreamSignalsResponse) GetPrice() *LivePrice {
+func (x *StreamSignalsResponse) GetLatest() *LivePrices {
 	if x != nil {
-		if x, ok := x.Event.(*StreamSignalsResponse_Price); ok {
-			return x.Price
+		if x, ok := x.Event.(*StreamSignalsResponse_Latest); ok {
+			return x.Latest
+		}
+	}
+	return nil
+}
+
+func (x *StreamSignalsResponse) GetPrices() *LivePrices {
+	if x != nil {
+		if x, ok := x.Event.(*StreamSignalsResponse_Prices); ok {
+			return x.Prices
 		}
 	}
 	return nil
@@ -757,25 +922,78 @@ type isStreamSignalsResponse_Event interface {
 	isStreamSignalsResponse_Event()
 }
 
-type StreamSignalsResponse_Price struct {
-	Price *LivePrice `protobuf:"bytes,2,opt,name=price,proto3,oneof"`
+type StreamSignalsResponse_Latest struct {
+	// The first message of a stream without a token: the latest price of each, the
+	// one that was quiet for longest first.
+	Latest *LivePrices `protobuf:"bytes,2,opt,name=latest,proto3,oneof"`
+}
+
+type StreamSignalsResponse_Prices struct {
+	// What came since the message before, in its order.
+	Prices *LivePrices `protobuf:"bytes,3,opt,name=prices,proto3,oneof"`
 }
 
 type StreamSignalsResponse_Gap struct {
-	// Some prices between the token and the next message are not kept any more.
-	Gap bool `protobuf:"varint,3,opt,name=gap,proto3,oneof"`
+	// Some prices before the next message are not kept any more.
+	Gap bool `protobuf:"varint,4,opt,name=gap,proto3,oneof"`
 }
 
 type StreamSignalsResponse_Beat struct {
 	// Nothing new; sent so that both ends know that the other is there.
-	Beat bool `protobuf:"varint,4,opt,name=beat,proto3,oneof"`
+	Beat bool `protobuf:"varint,5,opt,name=beat,proto3,oneof"`
 }
 
-func (*StreamSignalsResponse_Price) isStreamSignalsResponse_Event() {}
+func (*StreamSignalsResponse_Latest) isStreamSignalsResponse_Event() {}
+
+func (*StreamSignalsResponse_Prices) isStreamSignalsResponse_Event() {}
 
 func (*StreamSignalsResponse_Gap) isStreamSignalsResponse_Event() {}
 
 func (*StreamSignalsResponse_Beat) isStreamSignalsResponse_Event() {}
+
+type LivePrices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prices        []*LivePrice           `protobuf:"bytes,1,rep,name=prices,proto3" json:"prices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LivePrices) Reset() {
+	*x = LivePrices{}
+	mi := &file_mib_v1_engine_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LivePrices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LivePrices) ProtoMessage() {}
+
+func (x *LivePrices) ProtoReflect() protoreflect.Message {
+	mi := &file_mib_v1_engine_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LivePrices.ProtoReflect.Descriptor instead.
+func (*LivePrices) Descriptor() ([]byte, []int) {
+	return file_mib_v1_engine_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *LivePrices) GetPrices() []*LivePrice {
+	if x != nil {
+		return x.Prices
+	}
+	return nil
+}
 
 var File_mib_v1_engine_proto protoreflect.FileDescriptor
 
@@ -798,17 +1016,21 @@ const file_mib_v1_engine_proto_rawDesc = "" +
 	"\x04days\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xc2\x1c(\x01H\x01R\x04days\x88\x01\x01B\x04\n" +
 	"\x02_kB\a\n" +
-	"\x05_days\"\x86\x03\n" +
+	"\x05_days\"\xba\x03\n" +
 	"\x13FindSimilarResponse\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04note\x18\x03 \x01(\tR\x04note\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x12\n" +
 	"\x04days\x18\x05 \x01(\x05R\x04days\x12+\n" +
-	"\bepisodes\x18\x06 \x03(\v2\x0f.mib.v1.EpisodeR\bepisodes\x12\x12\n" +
-	"\x04rose\x18\a \x01(\x05R\x04rose\x12\x16\n" +
-	"\x06median\x18\b \x01(\x01R\x06median\x12Q\n" +
-	"\fcorrelations\x18\t \x03(\v2-.mib.v1.FindSimilarResponse.CorrelationsEntryR\fcorrelations\x1a?\n" +
+	"\bepisodes\x18\x06 \x03(\v2\x0f.mib.v1.EpisodeR\bepisodes\x12\f\n" +
+	"\x01n\x18\a \x01(\x05R\x01n\x12\x12\n" +
+	"\x04rose\x18\b \x01(\x05R\x04rose\x12\x16\n" +
+	"\x06median\x18\t \x01(\x01R\x06median\x12\x10\n" +
+	"\x03low\x18\n" +
+	" \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\v \x01(\x01R\x04high\x12Q\n" +
+	"\fcorrelations\x18\f \x03(\v2-.mib.v1.FindSimilarResponse.CorrelationsEntryR\fcorrelations\x1a?\n" +
 	"\x11CorrelationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"y\n" +
@@ -828,25 +1050,43 @@ const file_mib_v1_engine_proto_rawDesc = "" +
 	"\tsynthetic\x18\x02 \x01(\bR\tsynthetic\"[\n" +
 	"\x05Moves\x12.\n" +
 	"\x04date\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04date\x12\"\n" +
-	"\x05moves\x18\x02 \x03(\v2\f.mib.v1.MoveR\x05moves\"\x8e\x01\n" +
+	"\x05moves\x18\x02 \x03(\v2\f.mib.v1.MoveR\x05moves\"\xb4\x01\n" +
+	"\x13ListReadingsRequest\x12\x1c\n" +
+	"\x04feed\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04feed\x12\"\n" +
+	"\x06symbol\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\x80\x01R\x06symbol\x126\n" +
+	"\x02to\x18\x03 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$R\x02to\x12\x1d\n" +
+	"\x01n\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xac\x02(\x01H\x00R\x01n\x88\x01\x01B\x04\n" +
+	"\x02_n\"q\n" +
+	"\x14ListReadingsResponse\x12\x12\n" +
+	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x16\n" +
+	"\x06symbol\x18\x02 \x01(\tR\x06symbol\x12-\n" +
+	"\breadings\x18\x03 \x03(\v2\x11.mib.v1.LivePriceR\breadings\"\x8e\x01\n" +
 	"\x14StreamSignalsRequest\x12\x1c\n" +
 	"\x04feed\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04feed\x12+\n" +
 	"\asymbols\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05 \x01(\x80\x01R\asymbols\x12+\n" +
-	"\fresume_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\vresumeToken\"\x98\x01\n" +
+	"\fresume_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\vresumeToken\"\xc9\x01\n" +
 	"\x15StreamSignalsResponse\x12!\n" +
-	"\fresume_token\x18\x01 \x01(\tR\vresumeToken\x12)\n" +
-	"\x05price\x18\x02 \x01(\v2\x11.mib.v1.LivePriceH\x00R\x05price\x12\x12\n" +
-	"\x03gap\x18\x03 \x01(\bH\x00R\x03gap\x12\x14\n" +
-	"\x04beat\x18\x04 \x01(\bH\x00R\x04beatB\a\n" +
-	"\x05event2\xdb\x03\n" +
+	"\fresume_token\x18\x01 \x01(\tR\vresumeToken\x12,\n" +
+	"\x06latest\x18\x02 \x01(\v2\x12.mib.v1.LivePricesH\x00R\x06latest\x12,\n" +
+	"\x06prices\x18\x03 \x01(\v2\x12.mib.v1.LivePricesH\x00R\x06prices\x12\x12\n" +
+	"\x03gap\x18\x04 \x01(\bH\x00R\x03gap\x12\x14\n" +
+	"\x04beat\x18\x05 \x01(\bH\x00R\x04beatB\a\n" +
+	"\x05event\"7\n" +
+	"\n" +
+	"LivePrices\x12)\n" +
+	"\x06prices\x18\x01 \x03(\v2\x11.mib.v1.LivePriceR\x06prices2\xbe\x04\n" +
 	"\rEngineService\x12b\n" +
 	"\n" +
 	"ListSeries\x12\x19.mib.v1.ListSeriesRequest\x1a\x1a.mib.v1.ListSeriesResponse\"\x1d\x82\xd3\xe4\x93\x02\x14b\x06series\x12\n" +
 	"/v1/series\x90\x02\x01\x12Z\n" +
 	"\bListLive\x12\x17.mib.v1.ListLiveRequest\x1a\x18.mib.v1.ListLiveResponse\"\x1b\x82\xd3\xe4\x93\x02\x12b\x06prices\x12\b/v1/live\x90\x02\x01\x12^\n" +
 	"\vFindSimilar\x12\x1a.mib.v1.FindSimilarRequest\x1a\x1b.mib.v1.FindSimilarResponse\"\x16\x82\xd3\xe4\x93\x02\r\x12\v/v1/similar\x90\x02\x01\x12E\n" +
-	"\tListMoves\x12\x18.mib.v1.ListMovesRequest\x1a\x19.mib.v1.ListMovesResponse\"\x03\x90\x02\x01\x12c\n" +
-	"\rStreamSignals\x12\x1c.mib.v1.StreamSignalsRequest\x1a\x1d.mib.v1.StreamSignalsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/signals0\x01BBZ@github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1;mibv1b\x06proto3"
+	"\tListMoves\x12\x18.mib.v1.ListMovesRequest\x1a\x19.mib.v1.ListMovesResponse\"\x03\x90\x02\x01\x12b\n" +
+	"\fListReadings\x12\x1b.mib.v1.ListReadingsRequest\x1a\x1c.mib.v1.ListReadingsResponse\"\x17\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/readings\x90\x02\x01\x12b\n" +
+	"\rStreamSignals\x12\x1c.mib.v1.StreamSignalsRequest\x1a\x1d.mib.v1.StreamSignalsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/prices0\x01BBZ@github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1;mibv1b\x06proto3"
 
 var (
 	file_mib_v1_engine_proto_rawDescOnce sync.Once
@@ -860,7 +1100,7 @@ func file_mib_v1_engine_proto_rawDescGZIP() []byte {
 	return file_mib_v1_engine_proto_rawDescData
 }
 
-var file_mib_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_mib_v1_engine_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_mib_v1_engine_proto_goTypes = []any{
 	(*ListSeriesRequest)(nil),     // 0: mib.v1.ListSeriesRequest
 	(*ListSeriesResponse)(nil),    // 1: mib.v1.ListSeriesResponse
@@ -872,42 +1112,50 @@ var file_mib_v1_engine_proto_goTypes = []any{
 	(*ListMovesRequest)(nil),      // 7: mib.v1.ListMovesRequest
 	(*ListMovesResponse)(nil),     // 8: mib.v1.ListMovesResponse
 	(*Moves)(nil),                 // 9: mib.v1.Moves
-	(*StreamSignalsRequest)(nil),  // 10: mib.v1.StreamSignalsRequest
-	(*StreamSignalsResponse)(nil), // 11: mib.v1.StreamSignalsResponse
-	nil,                           // 12: mib.v1.FindSimilarResponse.CorrelationsEntry
-	(*Series)(nil),                // 13: mib.v1.Series
-	(*LivePrice)(nil),             // 14: mib.v1.LivePrice
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Move)(nil),                  // 16: mib.v1.Move
+	(*ListReadingsRequest)(nil),   // 10: mib.v1.ListReadingsRequest
+	(*ListReadingsResponse)(nil),  // 11: mib.v1.ListReadingsResponse
+	(*StreamSignalsRequest)(nil),  // 12: mib.v1.StreamSignalsRequest
+	(*StreamSignalsResponse)(nil), // 13: mib.v1.StreamSignalsResponse
+	(*LivePrices)(nil),            // 14: mib.v1.LivePrices
+	nil,                           // 15: mib.v1.FindSimilarResponse.CorrelationsEntry
+	(*Series)(nil),                // 16: mib.v1.Series
+	(*LivePrice)(nil),             // 17: mib.v1.LivePrice
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*Move)(nil),                  // 19: mib.v1.Move
 }
 var file_mib_v1_engine_proto_depIdxs = []int32{
-	13, // 0: mib.v1.ListSeriesResponse.series:type_name -> mib.v1.Series
-	14, // 1: mib.v1.ListLiveResponse.prices:type_name -> mib.v1.LivePrice
-	15, // 2: mib.v1.FindSimilarResponse.at:type_name -> google.protobuf.Timestamp
+	16, // 0: mib.v1.ListSeriesResponse.series:type_name -> mib.v1.Series
+	17, // 1: mib.v1.ListLiveResponse.prices:type_name -> mib.v1.LivePrice
+	18, // 2: mib.v1.FindSimilarResponse.at:type_name -> google.protobuf.Timestamp
 	6,  // 3: mib.v1.FindSimilarResponse.episodes:type_name -> mib.v1.Episode
-	12, // 4: mib.v1.FindSimilarResponse.correlations:type_name -> mib.v1.FindSimilarResponse.CorrelationsEntry
-	15, // 5: mib.v1.Episode.date:type_name -> google.protobuf.Timestamp
-	16, // 6: mib.v1.Episode.after:type_name -> mib.v1.Move
-	15, // 7: mib.v1.ListMovesRequest.dates:type_name -> google.protobuf.Timestamp
+	15, // 4: mib.v1.FindSimilarResponse.correlations:type_name -> mib.v1.FindSimilarResponse.CorrelationsEntry
+	18, // 5: mib.v1.Episode.date:type_name -> google.protobuf.Timestamp
+	19, // 6: mib.v1.Episode.after:type_name -> mib.v1.Move
+	18, // 7: mib.v1.ListMovesRequest.dates:type_name -> google.protobuf.Timestamp
 	9,  // 8: mib.v1.ListMovesResponse.moves:type_name -> mib.v1.Moves
-	15, // 9: mib.v1.Moves.date:type_name -> google.protobuf.Timestamp
-	16, // 10: mib.v1.Moves.moves:type_name -> mib.v1.Move
-	14, // 11: mib.v1.StreamSignalsResponse.price:type_name -> mib.v1.LivePrice
-	0,  // 12: mib.v1.EngineService.ListSeries:input_type -> mib.v1.ListSeriesRequest
-	2,  // 13: mib.v1.EngineService.ListLive:input_type -> mib.v1.ListLiveRequest
-	4,  // 14: mib.v1.EngineService.FindSimilar:input_type -> mib.v1.FindSimilarRequest
-	7,  // 15: mib.v1.EngineService.ListMoves:input_type -> mib.v1.ListMovesRequest
-	10, // 16: mib.v1.EngineService.StreamSignals:input_type -> mib.v1.StreamSignalsRequest
-	1,  // 17: mib.v1.EngineService.ListSeries:output_type -> mib.v1.ListSeriesResponse
-	3,  // 18: mib.v1.EngineService.ListLive:output_type -> mib.v1.ListLiveResponse
-	5,  // 19: mib.v1.EngineService.FindSimilar:output_type -> mib.v1.FindSimilarResponse
-	8,  // 20: mib.v1.EngineService.ListMoves:output_type -> mib.v1.ListMovesResponse
-	11, // 21: mib.v1.EngineService.StreamSignals:output_type -> mib.v1.StreamSignalsResponse
-	17, // [17:22] is the sub-list for method output_type
-	12, // [12:17] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	18, // 9: mib.v1.Moves.date:type_name -> google.protobuf.Timestamp
+	19, // 10: mib.v1.Moves.moves:type_name -> mib.v1.Move
+	17, // 11: mib.v1.ListReadingsResponse.readings:type_name -> mib.v1.LivePrice
+	14, // 12: mib.v1.StreamSignalsResponse.latest:type_name -> mib.v1.LivePrices
+	14, // 13: mib.v1.StreamSignalsResponse.prices:type_name -> mib.v1.LivePrices
+	17, // 14: mib.v1.LivePrices.prices:type_name -> mib.v1.LivePrice
+	0,  // 15: mib.v1.EngineService.ListSeries:input_type -> mib.v1.ListSeriesRequest
+	2,  // 16: mib.v1.EngineService.ListLive:input_type -> mib.v1.ListLiveRequest
+	4,  // 17: mib.v1.EngineService.FindSimilar:input_type -> mib.v1.FindSimilarRequest
+	7,  // 18: mib.v1.EngineService.ListMoves:input_type -> mib.v1.ListMovesRequest
+	10, // 19: mib.v1.EngineService.ListReadings:input_type -> mib.v1.ListReadingsRequest
+	12, // 20: mib.v1.EngineService.StreamSignals:input_type -> mib.v1.StreamSignalsRequest
+	1,  // 21: mib.v1.EngineService.ListSeries:output_type -> mib.v1.ListSeriesResponse
+	3,  // 22: mib.v1.EngineService.ListLive:output_type -> mib.v1.ListLiveResponse
+	5,  // 23: mib.v1.EngineService.FindSimilar:output_type -> mib.v1.FindSimilarResponse
+	8,  // 24: mib.v1.EngineService.ListMoves:output_type -> mib.v1.ListMovesResponse
+	11, // 25: mib.v1.EngineService.ListReadings:output_type -> mib.v1.ListReadingsResponse
+	13, // 26: mib.v1.EngineService.StreamSignals:output_type -> mib.v1.StreamSignalsResponse
+	21, // [21:27] is the sub-list for method output_type
+	15, // [15:21] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_mib_v1_engine_proto_init() }
@@ -918,8 +1166,10 @@ func file_mib_v1_engine_proto_init() {
 	file_mib_v1_market_proto_init()
 	file_mib_v1_engine_proto_msgTypes[4].OneofWrappers = []any{}
 	file_mib_v1_engine_proto_msgTypes[7].OneofWrappers = []any{}
-	file_mib_v1_engine_proto_msgTypes[11].OneofWrappers = []any{
-		(*StreamSignalsResponse_Price)(nil),
+	file_mib_v1_engine_proto_msgTypes[10].OneofWrappers = []any{}
+	file_mib_v1_engine_proto_msgTypes[13].OneofWrappers = []any{
+		(*StreamSignalsResponse_Latest)(nil),
+		(*StreamSignalsResponse_Prices)(nil),
 		(*StreamSignalsResponse_Gap)(nil),
 		(*StreamSignalsResponse_Beat)(nil),
 	}
@@ -929,7 +1179,7 @@ func file_mib_v1_engine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mib_v1_engine_proto_rawDesc), len(file_mib_v1_engine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

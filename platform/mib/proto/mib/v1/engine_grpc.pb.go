@@ -23,6 +23,7 @@ const (
 	EngineService_ListLive_FullMethodName      = "/mib.v1.EngineService/ListLive"
 	EngineService_FindSimilar_FullMethodName   = "/mib.v1.EngineService/FindSimilar"
 	EngineService_ListMoves_FullMethodName     = "/mib.v1.EngineService/ListMoves"
+	EngineService_ListReadings_FullMethodName  = "/mib.v1.EngineService/ListReadings"
 	EngineService_StreamSignals_FullMethodName = "/mib.v1.EngineService/StreamSignals"
 )
 
@@ -42,6 +43,9 @@ type EngineServiceClient interface {
 	// What prices did in so many days after each of some dates. A price that the
 	// history does not have there, or whose days are not over, is left out.
 	ListMoves(ctx context.Context, in *ListMovesRequest, opts ...grpc.CallOption) (*ListMovesResponse, error)
+	// A price and its indicators over time, the oldest first: of a feed, or, without
+	// one, of the history up to a day. An unknown symbol is NOT_FOUND.
+	ListReadings(ctx context.Context, in *ListReadingsRequest, opts ...grpc.CallOption) (*ListReadingsResponse, error)
 	// Prices with their indicators as they come, until the service ends (UNAVAILABLE)
 	// or the client goes. A stream that ended goes on at this replica or at another
 	// with the resume token of the last message.
@@ -96,6 +100,16 @@ func (c *engineServiceClient) ListMoves(ctx context.Context, in *ListMovesReques
 	return out, nil
 }
 
+func (c *engineServiceClient) ListReadings(ctx context.Context, in *ListReadingsRequest, opts ...grpc.CallOption) (*ListReadingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReadingsResponse)
+	err := c.cc.Invoke(ctx, EngineService_ListReadings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *engineServiceClient) StreamSignals(ctx context.Context, in *StreamSignalsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamSignalsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &EngineService_ServiceDesc.Streams[0], EngineService_StreamSignals_FullMethodName, cOpts...)
@@ -131,6 +145,9 @@ type EngineServiceServer interface {
 	// What prices did in so many days after each of some dates. A price that the
 	// history does not have there, or whose days are not over, is left out.
 	ListMoves(context.Context, *ListMovesRequest) (*ListMovesResponse, error)
+	// A price and its indicators over time, the oldest first: of a feed, or, without
+	// one, of the history up to a day. An unknown symbol is NOT_FOUND.
+	ListReadings(context.Context, *ListReadingsRequest) (*ListReadingsResponse, error)
 	// Prices with their indicators as they come, until the service ends (UNAVAILABLE)
 	// or the client goes. A stream that ended goes on at this replica or at another
 	// with the resume token of the last message.
@@ -156,6 +173,9 @@ func (UnimplementedEngineServiceServer) FindSimilar(context.Context, *FindSimila
 }
 func (UnimplementedEngineServiceServer) ListMoves(context.Context, *ListMovesRequest) (*ListMovesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMoves not implemented")
+}
+func (UnimplementedEngineServiceServer) ListReadings(context.Context, *ListReadingsRequest) (*ListReadingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReadings not implemented")
 }
 func (UnimplementedEngineServiceServer) StreamSignals(*StreamSignalsRequest, grpc.ServerStreamingServer[StreamSignalsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamSignals not implemented")
@@ -253,6 +273,24 @@ func _EngineService_ListMoves_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EngineService_ListReadings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReadingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EngineServiceServer).ListReadings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EngineService_ListReadings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EngineServiceServer).ListReadings(ctx, req.(*ListReadingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _EngineService_StreamSignals_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(StreamSignalsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -286,6 +324,10 @@ var EngineService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMoves",
 			Handler:    _EngineService_ListMoves_Handler,
+		},
+		{
+			MethodName: "ListReadings",
+			Handler:    _EngineService_ListReadings_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -88,13 +88,16 @@ func (x *AskRequest) GetDays() int32 {
 }
 
 type AskResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Question      string                 `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
-	Note          string                 `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
-	Synthetic     bool                   `protobuf:"varint,3,opt,name=synthetic,proto3" json:"synthetic,omitempty"` // made of generated data
-	Days          int32                  `protobuf:"varint,4,opt,name=days,proto3" json:"days,omitempty"`
-	Passages      []*Passage             `protobuf:"bytes,5,rep,name=passages,proto3" json:"passages,omitempty"`
-	Filings       []*Filing              `protobuf:"bytes,6,rep,name=filings,proto3" json:"filings,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Question  string                 `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
+	Note      string                 `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	Synthetic bool                   `protobuf:"varint,3,opt,name=synthetic,proto3" json:"synthetic,omitempty"` // made of generated data
+	Days      int32                  `protobuf:"varint,4,opt,name=days,proto3" json:"days,omitempty"`
+	Passages  []*Passage             `protobuf:"bytes,5,rep,name=passages,proto3" json:"passages,omitempty"`
+	// Counts the moves after the passages, once for each day that they are counted
+	// from. Prices without any are left out.
+	Summary       []*Summary `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty"`
+	Filings       []*Filing  `protobuf:"bytes,7,rep,name=filings,proto3" json:"filings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,11 +167,103 @@ func (x *AskResponse) GetPassages() []*Passage {
 	return nil
 }
 
+func (x *AskResponse) GetSummary() []*Summary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 func (x *AskResponse) GetFilings() []*Filing {
 	if x != nil {
 		return x.Filings
 	}
 	return nil
+}
+
+// A Summary counts what one price did after several days.
+type Summary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Symbol        string                 `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	N             int32                  `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`            // days that were counted
+	Rose          int32                  `protobuf:"varint,3,opt,name=rose,proto3" json:"rose,omitempty"`      // days after which the price was higher
+	Median        float64                `protobuf:"fixed64,4,opt,name=median,proto3" json:"median,omitempty"` // of the changes
+	Low           float64                `protobuf:"fixed64,5,opt,name=low,proto3" json:"low,omitempty"`       // the smallest of them
+	High          float64                `protobuf:"fixed64,6,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Summary) Reset() {
+	*x = Summary{}
+	mi := &file_mib_v1_intel_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Summary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Summary) ProtoMessage() {}
+
+func (x *Summary) ProtoReflect() protoreflect.Message {
+	mi := &file_mib_v1_intel_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Summary.ProtoReflect.Descriptor instead.
+func (*Summary) Descriptor() ([]byte, []int) {
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Summary) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *Summary) GetN() int32 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Summary) GetRose() int32 {
+	if x != nil {
+		return x.Rose
+	}
+	return 0
+}
+
+func (x *Summary) GetMedian() float64 {
+	if x != nil {
+		return x.Median
+	}
+	return 0
+}
+
+func (x *Summary) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *Summary) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
 }
 
 // A Passage is a text like the question, and what prices did after it.
@@ -192,7 +287,7 @@ type Passage struct {
 
 func (x *Passage) Reset() {
 	*x = Passage{}
-	mi := &file_mib_v1_intel_proto_msgTypes[2]
+	mi := &file_mib_v1_intel_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -204,7 +299,7 @@ func (x *Passage) String() string {
 func (*Passage) ProtoMessage() {}
 
 func (x *Passage) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[2]
+	mi := &file_mib_v1_intel_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -217,7 +312,7 @@ func (x *Passage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Passage.ProtoReflect.Descriptor instead.
 func (*Passage) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{2}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Passage) GetId() string {
@@ -307,7 +402,7 @@ type Filing struct {
 
 func (x *Filing) Reset() {
 	*x = Filing{}
-	mi := &file_mib_v1_intel_proto_msgTypes[3]
+	mi := &file_mib_v1_intel_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +414,7 @@ func (x *Filing) String() string {
 func (*Filing) ProtoMessage() {}
 
 func (x *Filing) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[3]
+	mi := &file_mib_v1_intel_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +427,7 @@ func (x *Filing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filing.ProtoReflect.Descriptor instead.
 func (*Filing) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{3}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Filing) GetId() string {
@@ -400,7 +495,7 @@ type CreateTickRequest struct {
 
 func (x *CreateTickRequest) Reset() {
 	*x = CreateTickRequest{}
-	mi := &file_mib_v1_intel_proto_msgTypes[4]
+	mi := &file_mib_v1_intel_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +507,7 @@ func (x *CreateTickRequest) String() string {
 func (*CreateTickRequest) ProtoMessage() {}
 
 func (x *CreateTickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[4]
+	mi := &file_mib_v1_intel_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +520,7 @@ func (x *CreateTickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTickRequest.ProtoReflect.Descriptor instead.
 func (*CreateTickRequest) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{4}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateTickRequest) GetTick() *Tick {
@@ -446,7 +541,7 @@ type CreateTickResponse struct {
 
 func (x *CreateTickResponse) Reset() {
 	*x = CreateTickResponse{}
-	mi := &file_mib_v1_intel_proto_msgTypes[5]
+	mi := &file_mib_v1_intel_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +553,7 @@ func (x *CreateTickResponse) String() string {
 func (*CreateTickResponse) ProtoMessage() {}
 
 func (x *CreateTickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[5]
+	mi := &file_mib_v1_intel_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +566,7 @@ func (x *CreateTickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTickResponse.ProtoReflect.Descriptor instead.
 func (*CreateTickResponse) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{5}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateTickResponse) GetId() string {
@@ -499,14 +594,16 @@ type StreamAlertsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of the last alert that was received; -1 is before the first. Without
 	// it the stream begins now.
-	After         *int64 `protobuf:"varint,1,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	After *int64 `protobuf:"varint,1,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	// Begin with as many of the last ones; not with after.
+	Recent        int32 `protobuf:"varint,2,opt,name=recent,proto3" json:"recent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamAlertsRequest) Reset() {
 	*x = StreamAlertsRequest{}
-	mi := &file_mib_v1_intel_proto_msgTypes[6]
+	mi := &file_mib_v1_intel_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +615,7 @@ func (x *StreamAlertsRequest) String() string {
 func (*StreamAlertsRequest) ProtoMessage() {}
 
 func (x *StreamAlertsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[6]
+	mi := &file_mib_v1_intel_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,12 +628,19 @@ func (x *StreamAlertsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamAlertsRequest.ProtoReflect.Descriptor instead.
 func (*StreamAlertsRequest) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{6}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StreamAlertsRequest) GetAfter() int64 {
 	if x != nil && x.After != nil {
 		return *x.After
+	}
+	return 0
+}
+
+func (x *StreamAlertsRequest) GetRecent() int32 {
+	if x != nil {
+		return x.Recent
 	}
 	return 0
 }
@@ -557,7 +661,7 @@ type StreamAlertsResponse struct {
 
 func (x *StreamAlertsResponse) Reset() {
 	*x = StreamAlertsResponse{}
-	mi := &file_mib_v1_intel_proto_msgTypes[7]
+	mi := &file_mib_v1_intel_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +673,7 @@ func (x *StreamAlertsResponse) String() string {
 func (*StreamAlertsResponse) ProtoMessage() {}
 
 func (x *StreamAlertsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mib_v1_intel_proto_msgTypes[7]
+	mi := &file_mib_v1_intel_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +686,7 @@ func (x *StreamAlertsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamAlertsResponse.ProtoReflect.Descriptor instead.
 func (*StreamAlertsResponse) Descriptor() ([]byte, []int) {
-	return file_mib_v1_intel_proto_rawDescGZIP(), []int{7}
+	return file_mib_v1_intel_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StreamAlertsResponse) GetNumber() int64 {
@@ -663,14 +767,22 @@ const file_mib_v1_intel_proto_rawDesc = "" +
 	"\x04days\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xc2\x1c(\x01H\x01R\x04days\x88\x01\x01B\x04\n" +
 	"\x02_kB\a\n" +
-	"\x05_days\"\xc6\x01\n" +
+	"\x05_days\"\xf1\x01\n" +
 	"\vAskResponse\x12\x1a\n" +
 	"\bquestion\x18\x01 \x01(\tR\bquestion\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\x12\x1c\n" +
 	"\tsynthetic\x18\x03 \x01(\bR\tsynthetic\x12\x12\n" +
 	"\x04days\x18\x04 \x01(\x05R\x04days\x12+\n" +
-	"\bpassages\x18\x05 \x03(\v2\x0f.mib.v1.PassageR\bpassages\x12(\n" +
-	"\afilings\x18\x06 \x03(\v2\x0e.mib.v1.FilingR\afilings\"\xaf\x02\n" +
+	"\bpassages\x18\x05 \x03(\v2\x0f.mib.v1.PassageR\bpassages\x12)\n" +
+	"\asummary\x18\x06 \x03(\v2\x0f.mib.v1.SummaryR\asummary\x12(\n" +
+	"\afilings\x18\a \x03(\v2\x0e.mib.v1.FilingR\afilings\"\x81\x01\n" +
+	"\aSummary\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\f\n" +
+	"\x01n\x18\x02 \x01(\x05R\x01n\x12\x12\n" +
+	"\x04rose\x18\x03 \x01(\x05R\x04rose\x12\x16\n" +
+	"\x06median\x18\x04 \x01(\x01R\x06median\x12\x10\n" +
+	"\x03low\x18\x05 \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x06 \x01(\x01R\x04high\"\xaf\x02\n" +
 	"\aPassage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12.\n" +
@@ -701,9 +813,11 @@ const file_mib_v1_intel_proto_rawDesc = "" +
 	"\x12CreateTickResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"L\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"p\n" +
 	"\x13StreamAlertsRequest\x12+\n" +
-	"\x05after\x18\x01 \x01(\x03B\x10\xbaH\r\"\v(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x00R\x05after\x88\x01\x01B\b\n" +
+	"\x05after\x18\x01 \x01(\x03B\x10\xbaH\r\"\v(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x00R\x05after\x88\x01\x01\x12\"\n" +
+	"\x06recent\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x06recentB\b\n" +
 	"\x06_after\"\x88\x01\n" +
 	"\x14StreamAlertsResponse\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12%\n" +
@@ -730,41 +844,43 @@ func file_mib_v1_intel_proto_rawDescGZIP() []byte {
 	return file_mib_v1_intel_proto_rawDescData
 }
 
-var file_mib_v1_intel_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_mib_v1_intel_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_mib_v1_intel_proto_goTypes = []any{
 	(*AskRequest)(nil),            // 0: mib.v1.AskRequest
 	(*AskResponse)(nil),           // 1: mib.v1.AskResponse
-	(*Passage)(nil),               // 2: mib.v1.Passage
-	(*Filing)(nil),                // 3: mib.v1.Filing
-	(*CreateTickRequest)(nil),     // 4: mib.v1.CreateTickRequest
-	(*CreateTickResponse)(nil),    // 5: mib.v1.CreateTickResponse
-	(*StreamAlertsRequest)(nil),   // 6: mib.v1.StreamAlertsRequest
-	(*StreamAlertsResponse)(nil),  // 7: mib.v1.StreamAlertsResponse
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Move)(nil),                  // 9: mib.v1.Move
-	(*Tick)(nil),                  // 10: mib.v1.Tick
-	(*Alert)(nil),                 // 11: mib.v1.Alert
+	(*Summary)(nil),               // 2: mib.v1.Summary
+	(*Passage)(nil),               // 3: mib.v1.Passage
+	(*Filing)(nil),                // 4: mib.v1.Filing
+	(*CreateTickRequest)(nil),     // 5: mib.v1.CreateTickRequest
+	(*CreateTickResponse)(nil),    // 6: mib.v1.CreateTickResponse
+	(*StreamAlertsRequest)(nil),   // 7: mib.v1.StreamAlertsRequest
+	(*StreamAlertsResponse)(nil),  // 8: mib.v1.StreamAlertsResponse
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Move)(nil),                  // 10: mib.v1.Move
+	(*Tick)(nil),                  // 11: mib.v1.Tick
+	(*Alert)(nil),                 // 12: mib.v1.Alert
 }
 var file_mib_v1_intel_proto_depIdxs = []int32{
-	2,  // 0: mib.v1.AskResponse.passages:type_name -> mib.v1.Passage
-	3,  // 1: mib.v1.AskResponse.filings:type_name -> mib.v1.Filing
-	8,  // 2: mib.v1.Passage.date:type_name -> google.protobuf.Timestamp
-	8,  // 3: mib.v1.Passage.counted:type_name -> google.protobuf.Timestamp
-	9,  // 4: mib.v1.Passage.moves:type_name -> mib.v1.Move
-	8,  // 5: mib.v1.Filing.date:type_name -> google.protobuf.Timestamp
-	10, // 6: mib.v1.CreateTickRequest.tick:type_name -> mib.v1.Tick
-	11, // 7: mib.v1.StreamAlertsResponse.alert:type_name -> mib.v1.Alert
-	0,  // 8: mib.v1.IntelService.Ask:input_type -> mib.v1.AskRequest
-	4,  // 9: mib.v1.IntelService.CreateTick:input_type -> mib.v1.CreateTickRequest
-	6,  // 10: mib.v1.IntelService.StreamAlerts:input_type -> mib.v1.StreamAlertsRequest
-	1,  // 11: mib.v1.IntelService.Ask:output_type -> mib.v1.AskResponse
-	5,  // 12: mib.v1.IntelService.CreateTick:output_type -> mib.v1.CreateTickResponse
-	7,  // 13: mib.v1.IntelService.StreamAlerts:output_type -> mib.v1.StreamAlertsResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	3,  // 0: mib.v1.AskResponse.passages:type_name -> mib.v1.Passage
+	2,  // 1: mib.v1.AskResponse.summary:type_name -> mib.v1.Summary
+	4,  // 2: mib.v1.AskResponse.filings:type_name -> mib.v1.Filing
+	9,  // 3: mib.v1.Passage.date:type_name -> google.protobuf.Timestamp
+	9,  // 4: mib.v1.Passage.counted:type_name -> google.protobuf.Timestamp
+	10, // 5: mib.v1.Passage.moves:type_name -> mib.v1.Move
+	9,  // 6: mib.v1.Filing.date:type_name -> google.protobuf.Timestamp
+	11, // 7: mib.v1.CreateTickRequest.tick:type_name -> mib.v1.Tick
+	12, // 8: mib.v1.StreamAlertsResponse.alert:type_name -> mib.v1.Alert
+	0,  // 9: mib.v1.IntelService.Ask:input_type -> mib.v1.AskRequest
+	5,  // 10: mib.v1.IntelService.CreateTick:input_type -> mib.v1.CreateTickRequest
+	7,  // 11: mib.v1.IntelService.StreamAlerts:input_type -> mib.v1.StreamAlertsRequest
+	1,  // 12: mib.v1.IntelService.Ask:output_type -> mib.v1.AskResponse
+	6,  // 13: mib.v1.IntelService.CreateTick:output_type -> mib.v1.CreateTickResponse
+	8,  // 14: mib.v1.IntelService.StreamAlerts:output_type -> mib.v1.StreamAlertsResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_mib_v1_intel_proto_init() }
@@ -774,8 +890,8 @@ func file_mib_v1_intel_proto_init() {
 	}
 	file_mib_v1_market_proto_init()
 	file_mib_v1_intel_proto_msgTypes[0].OneofWrappers = []any{}
-	file_mib_v1_intel_proto_msgTypes[6].OneofWrappers = []any{}
-	file_mib_v1_intel_proto_msgTypes[7].OneofWrappers = []any{
+	file_mib_v1_intel_proto_msgTypes[7].OneofWrappers = []any{}
+	file_mib_v1_intel_proto_msgTypes[8].OneofWrappers = []any{
 		(*StreamAlertsResponse_Alert)(nil),
 		(*StreamAlertsResponse_Gap)(nil),
 		(*StreamAlertsResponse_Beat)(nil),
@@ -786,7 +902,7 @@ func file_mib_v1_intel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mib_v1_intel_proto_rawDesc), len(file_mib_v1_intel_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,9 @@ const (
 	EngineServiceFindSimilarProcedure = "/mib.v1.EngineService/FindSimilar"
 	// EngineServiceListMovesProcedure is the fully-qualified name of the EngineService's ListMoves RPC.
 	EngineServiceListMovesProcedure = "/mib.v1.EngineService/ListMoves"
+	// EngineServiceListReadingsProcedure is the fully-qualified name of the EngineService's
+	// ListReadings RPC.
+	EngineServiceListReadingsProcedure = "/mib.v1.EngineService/ListReadings"
 	// EngineServiceStreamSignalsProcedure is the fully-qualified name of the EngineService's
 	// StreamSignals RPC.
 	EngineServiceStreamSignalsProcedure = "/mib.v1.EngineService/StreamSignals"
@@ -60,6 +63,9 @@ type EngineServiceClient interface {
 	// What prices did in so many days after each of some dates. A price that the
 	// history does not have there, or whose days are not over, is left out.
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
+	// A price and its indicators over time, the oldest first: of a feed, or, without
+	// one, of the history up to a day. An unknown symbol is NOT_FOUND.
+	ListReadings(context.Context, *connect.Request[v1.ListReadingsRequest]) (*connect.Response[v1.ListReadingsResponse], error)
 	// Prices with their indicators as they come, until the service ends (UNAVAILABLE)
 	// or the client goes. A stream that ended goes on at this replica or at another
 	// with the resume token of the last message.
@@ -105,6 +111,13 @@ func NewEngineServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listReadings: connect.NewClient[v1.ListReadingsRequest, v1.ListReadingsResponse](
+			httpClient,
+			baseURL+EngineServiceListReadingsProcedure,
+			connect.WithSchema(engineServiceMethods.ByName("ListReadings")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		streamSignals: connect.NewClient[v1.StreamSignalsRequest, v1.StreamSignalsResponse](
 			httpClient,
 			baseURL+EngineServiceStreamSignalsProcedure,
@@ -120,6 +133,7 @@ type engineServiceClient struct {
 	listLive      *connect.Client[v1.ListLiveRequest, v1.ListLiveResponse]
 	findSimilar   *connect.Client[v1.FindSimilarRequest, v1.FindSimilarResponse]
 	listMoves     *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
+	listReadings  *connect.Client[v1.ListReadingsRequest, v1.ListReadingsResponse]
 	streamSignals *connect.Client[v1.StreamSignalsRequest, v1.StreamSignalsResponse]
 }
 
@@ -143,6 +157,11 @@ func (c *engineServiceClient) ListMoves(ctx context.Context, req *connect.Reques
 	return c.listMoves.CallUnary(ctx, req)
 }
 
+// ListReadings calls mib.v1.EngineService.ListReadings.
+func (c *engineServiceClient) ListReadings(ctx context.Context, req *connect.Request[v1.ListReadingsRequest]) (*connect.Response[v1.ListReadingsResponse], error) {
+	return c.listReadings.CallUnary(ctx, req)
+}
+
 // StreamSignals calls mib.v1.EngineService.StreamSignals.
 func (c *engineServiceClient) StreamSignals(ctx context.Context, req *connect.Request[v1.StreamSignalsRequest]) (*connect.ServerStreamForClient[v1.StreamSignalsResponse], error) {
 	return c.streamSignals.CallServerStream(ctx, req)
@@ -160,6 +179,9 @@ type EngineServiceHandler interface {
 	// What prices did in so many days after each of some dates. A price that the
 	// history does not have there, or whose days are not over, is left out.
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
+	// A price and its indicators over time, the oldest first: of a feed, or, without
+	// one, of the history up to a day. An unknown symbol is NOT_FOUND.
+	ListReadings(context.Context, *connect.Request[v1.ListReadingsRequest]) (*connect.Response[v1.ListReadingsResponse], error)
 	// Prices with their indicators as they come, until the service ends (UNAVAILABLE)
 	// or the client goes. A stream that ended goes on at this replica or at another
 	// with the resume token of the last message.
@@ -201,6 +223,13 @@ func NewEngineServiceHandler(svc EngineServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	engineServiceListReadingsHandler := connect.NewUnaryHandler(
+		EngineServiceListReadingsProcedure,
+		svc.ListReadings,
+		connect.WithSchema(engineServiceMethods.ByName("ListReadings")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	engineServiceStreamSignalsHandler := connect.NewServerStreamHandler(
 		EngineServiceStreamSignalsProcedure,
 		svc.StreamSignals,
@@ -217,6 +246,8 @@ func NewEngineServiceHandler(svc EngineServiceHandler, opts ...connect.HandlerOp
 			engineServiceFindSimilarHandler.ServeHTTP(w, r)
 		case EngineServiceListMovesProcedure:
 			engineServiceListMovesHandler.ServeHTTP(w, r)
+		case EngineServiceListReadingsProcedure:
+			engineServiceListReadingsHandler.ServeHTTP(w, r)
 		case EngineServiceStreamSignalsProcedure:
 			engineServiceStreamSignalsHandler.ServeHTTP(w, r)
 		default:
@@ -242,6 +273,10 @@ func (UnimplementedEngineServiceHandler) FindSimilar(context.Context, *connect.R
 
 func (UnimplementedEngineServiceHandler) ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mib.v1.EngineService.ListMoves is not implemented"))
+}
+
+func (UnimplementedEngineServiceHandler) ListReadings(context.Context, *connect.Request[v1.ListReadingsRequest]) (*connect.Response[v1.ListReadingsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("mib.v1.EngineService.ListReadings is not implemented"))
 }
 
 func (UnimplementedEngineServiceHandler) StreamSignals(context.Context, *connect.Request[v1.StreamSignalsRequest], *connect.ServerStream[v1.StreamSignalsResponse]) error {
