@@ -19,11 +19,15 @@ var errHeadTooLong = errors.New("message head is longer than 64 KiB")
 // it. It is used by one goroutine at a time.
 type buffer struct {
 	conn net.Conn
+	raw  rawReader
 	buf  []byte
 	r, w int // buf[r:w] is read and not consumed
 }
 
-func (b *buffer) reset(c net.Conn) { b.conn, b.r, b.w = c, 0, 0 }
+func (b *buffer) reset(c net.Conn) {
+	b.conn, b.r, b.w = c, 0, 0
+	b.raw.reset(c)
+}
 
 // bytes is valid until the next call of fill.
 func (b *buffer) bytes() []byte { return b.buf[b.r:b.w] }
@@ -49,7 +53,10 @@ func (b *buffer) fill(limit int) error {
 			b.buf = larger
 		}
 	}
-	n, err := b.conn.Read(b.buf[b.w:])
+	n, ok, err := b.raw.read(b.buf[b.w:])
+	if !ok {
+		n, err = b.conn.Read(b.buf[b.w:])
+	}
 	b.w += n
 	if n > 0 {
 		return nil // an error comes again

@@ -22,10 +22,12 @@ type conn struct {
 
 	client     net.Conn
 	fromClient buffer
+	toClient   rawWriter
 	peer       []byte // address of the client
 
 	server     net.Conn // nil if there is none
 	fromServer buffer
+	toServer   rawWriter
 	lastUsed   time.Time // of server
 
 	watch    *time.Timer   // starts watchClient when an answer takes long
@@ -49,6 +51,7 @@ func newConn(p *Proxy, client net.Conn) *conn {
 	c := &conn{p: p, client: client}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.fromClient.reset(client)
+	c.toClient.reset(client)
 	if host, _, err := net.SplitHostPort(client.RemoteAddr().String()); err == nil {
 		c.peer = []byte(host)
 	}
@@ -229,7 +232,7 @@ func (c *conn) exchange() bool {
 		defer c.unwatch()
 	}
 	for attempt := 0; ; attempt++ {
-		_, err = c.server.Write(c.out)
+		_, err = c.toServer.Write(c.out)
 		if err == nil && whole {
 			err = c.firstByte()
 		}
@@ -248,11 +251,9 @@ func (c *conn) exchange() bool {
 		return false
 	}
 
-	var bodySent chan error
+	var bodySent <-chan error
 	if !whole {
-		bodySent = make(chan error, 1)
-		server := c.server
-		go func() { bodySent <- copyBody(server, &c.fromClient, &reqBody) }()
+		bodySent = c.sendBody(reqBody)
 	}
 	again := c.answer(method)
 	if bodySent != nil {
@@ -267,6 +268,15 @@ func (c *conn) exchange() bool {
 	}
 	c.lastUsed = time.Now()
 	return again
+}
+
+// sendBody passes what is left of the request's body, beside the answer. It owns
+// fromClient until the channel has its result.
+func (c *conn) sendBody(b body) <-chan error {
+	sent := make(chan error, 1)
+	server := c.server
+	go func() { sent <- copyBody(server, &c.fromClient, &b) }()
+	return sent
 }
 
 // firstByte waits for the answer to begin.
@@ -328,7 +338,7 @@ func (c *conn) passAnswer(raw []byte, h head, again bool) bool {
 		c.out = append(c.out, out[len(raw):]...)
 		out = c.out
 	}
-	if _, err := c.client.Write(out); err != nil {
+	if _, err := c.toClient.Write(out); err != nil {
 		return false
 	}
 	c.fromServer.consume(len(raw) + n)
@@ -376,6 +386,7 @@ func (c *conn) connect() error {
 	}
 	c.mu.Unlock()
 	c.fromServer.reset(server)
+	c.toServer.reset(server)
 	return nil
 }
 
