@@ -217,13 +217,15 @@ func (w *wrapper) newFront() *front {
 		Target:     net.JoinHostPort("127.0.0.1", strconv.Itoa(w.cfg.ChildPort)),
 		Count:      w.life.Handler,
 		ConnState:  func(c net.Conn, s http.ConnState) { srv.ConnState(c, s) },
-		Draining:   func() bool { return w.life.Phase() >= lifecycle.Propagate },
+		Draining:   w.life.Reached(lifecycle.Propagate),
 		EndStreams: w.life.Reached(lifecycle.Discourage),
 		Spread:     min(w.life.Stats().Grace/20, 2*time.Second),
 		Gone:       w.child.hasEnded,
 	})
 	srv.Handler = w.proxy.HTTP2()
 	w.life.HTTPListener(srv, f)
+	srv.Handler = w.proxy.TakeLeave(srv.Handler) // outside of what lifecycle wraps it in
+	srv.ConnContext = w.proxy.ConnContext
 	w.life.Serve(&clients{front: f, proxy: w.proxy})
 	return f
 }

@@ -80,7 +80,9 @@ func (c *conn) serve(handOver func(net.Conn)) (ours bool) {
 		}
 		if first && c.isHTTP2() {
 			hook(c.client, http.StateClosed) // the http.Server that takes it counts it from here
-			handOver(&prefixed{c.client, bytes.Clone(c.fromClient.bytes())})
+			h2 := newHTTP2Conn(&prefixed{c.client, bytes.Clone(c.fromClient.bytes())})
+			go h2.leaveWhen(c.p.cfg.Draining)
+			handOver(h2)
 			return false
 		}
 		c.mu.Lock()
@@ -329,7 +331,7 @@ func (c *conn) passAnswer(raw []byte, h head, again bool) bool {
 		return false
 	}
 	out := c.fromServer.bytes()[:len(raw)+n] // usually the whole answer, as it came
-	drain := again && (c.p.cfg.Draining() || c.isLast())
+	drain := again && (c.p.draining() || c.isLast())
 	if drain {
 		if c.out, err = withClose(c.out[:0], raw, h); err != nil {
 			c.fail()

@@ -38,9 +38,8 @@ type Config struct {
 	// ConnState is called as http.Server calls its hook. Defaults to nothing.
 	ConnState func(net.Conn, http.ConnState)
 
-	// Draining reports whether answers shall ask clients to leave. Defaults to
-	// never.
-	Draining func() bool
+	// Draining is closed when clients shall be asked to leave. Defaults to never.
+	Draining <-chan struct{}
 
 	// EndStreams is closed when WebSockets and event streams shall end. Spread is
 	// the time over which their ends are spread, so that their clients do not all
@@ -81,9 +80,6 @@ func New(c Config) *Proxy {
 	if c.ConnState == nil {
 		c.ConnState = func(net.Conn, http.ConnState) {}
 	}
-	if c.Draining == nil {
-		c.Draining = func() bool { return false }
-	}
 	if c.Gone == nil {
 		c.Gone = func() bool { return false }
 	}
@@ -99,9 +95,19 @@ func New(c Config) *Proxy {
 	return p
 }
 
+func (p *Proxy) draining() bool {
+	select {
+	case <-p.cfg.Draining:
+		return true
+	default:
+		return false
+	}
+}
+
 // HTTP2 returns the handler of requests that come over HTTP/2. The caller serves
 // it, with an http.Server of its own that counts and drains, on the connections
-// that Serve hands over.
+// that Serve hands over. That server's ConnContext has to be the Proxy's, and its
+// handler to be wrapped by TakeLeave in the end.
 func (p *Proxy) HTTP2() http.Handler { return p.http2 }
 
 // Serve accepts connections until ln is closed, and returns nil then. It waits where

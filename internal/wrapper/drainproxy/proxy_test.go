@@ -21,7 +21,7 @@ import (
 type stand struct {
 	proxy    *Proxy
 	addr     string // of the proxy
-	draining atomic.Bool
+	draining chan struct{}
 	gone     atomic.Bool
 	end      chan struct{}
 	inFlight atomic.Int64
@@ -32,10 +32,10 @@ type stand struct {
 
 func newStand(t *testing.T, target string) *stand {
 	t.Helper()
-	s := &stand{end: make(chan struct{}), states: make(map[net.Conn]http.ConnState)}
+	s := &stand{draining: make(chan struct{}), end: make(chan struct{}), states: make(map[net.Conn]http.ConnState)}
 	s.proxy = New(Config{
 		Target:   target,
-		Draining: s.draining.Load,
+		Draining: s.draining,
 		Gone:     s.gone.Load,
 		Count: func(h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +64,7 @@ func newStand(t *testing.T, target string) *stand {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	handed := make(chan net.Conn)
-	srv := &http.Server{Handler: s.proxy.HTTP2(), Protocols: &protocols}
+	srv := &http.Server{Handler: s.proxy.TakeLeave(s.discourage(s.proxy.HTTP2())), Protocols: &protocols, ConnContext: s.proxy.ConnContext}
 	served := make(chan error, 2)
 	go func() { served <- srv.Serve(chanListener{ln, handed}) }()
 	go func() {
@@ -84,6 +84,16 @@ func newStand(t *testing.T, target string) *stand {
 		}
 	})
 	return s
+}
+
+// discourage does what lifecycle.Handler does while it drains.
+func (s *stand) discourage(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.proxy.draining() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // chanListener accepts what is sent to it.
@@ -260,7 +270,7 @@ func TestDraining(t *testing.T) {
 	if n := s.inFlight.Load(); n != 1 {
 		t.Errorf("%d in flight", n)
 	}
-	s.draining.Store(true)
+	close(s.draining)
 	close(release)
 	resp, body := readAnswer(t, r, "GET")
 	if !resp.Close || body != "ok" {
