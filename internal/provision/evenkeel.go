@@ -54,18 +54,15 @@ const (
 type Evenkeel struct {
 	p    Parameters
 	m    *Market
-	cool []Time // by pool: not to be asked before
+	rank *ranking
 
 	leaving   []int32 // pools that were given notice and still serve
 	stops     []Time  // by pool: when they stop
 	nextProbe Time
 	nextMove  Time
-	scores    []float64
-	rank      []int32 // pools by score
-	looked    Time
-	placed    []int32 // by pool, while a decision is made: asked for just now
-	regions   []int32 // by pool
-	inRegion  []int32 // machines, while a decision is made
+	placed    []int32   // by pool, while a decision is made: asked for just now
+	inRegion  []int32   // while a decision is made: pools or machines
+	dearest   []float64 // by pool, while some are let go: its score
 }
 
 // NewEvenkeel returns the policy.
@@ -79,24 +76,11 @@ func NewEvenkeel(p Parameters) *Evenkeel {
 
 // Start implements Policy.
 func (e *Evenkeel) Start(m *Market) {
-	e.m, e.cool, e.scores = m, make([]Time, len(m.Pools)), make([]float64, len(m.Pools))
-	e.placed, e.looked = make([]int32, len(m.Pools)), -lookScores
-	e.rank = make([]int32, len(m.Pools))
-	for i := range e.rank {
-		e.rank[i] = int32(i)
-	}
-	e.stops, e.leaving = make([]Time, len(m.Pools)), make([]int32, 0, 2*len(m.Pools))
-	e.regions = make([]int32, len(m.Pools))
-	names := make(map[string]int32)
-	for i := range m.Pools {
-		r, ok := names[m.Pools[i].Region]
-		if !ok {
-			r = int32(len(names))
-			names[m.Pools[i].Region] = r
-		}
-		e.regions[i] = r
-	}
-	e.inRegion = make([]int32, len(names))
+	n := len(m.Pools)
+	e.m, e.rank = m, newRanking(m)
+	e.placed, e.dearest = make([]int32, n), make([]float64, n)
+	e.stops, e.leaving = make([]Time, n), make([]int32, 0, 2*n)
+	e.inRegion = make([]int32, len(e.rank.held))
 }
 
 // Times between looks at things that do not hurry.
@@ -113,7 +97,7 @@ const (
 func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 	t := e.m.Timing
 	for _, p := range v.Noticed {
-		e.cool[p] = v.Now + t.Notice + askAgain
+		e.rank.cool(p, v.Now, t.Notice+askAgain)
 		e.stops[p] = v.Now + t.Slack()
 		e.leaving = append(e.leaving, p)
 	}
@@ -122,12 +106,13 @@ func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 		switch {
 		case p < 0:
 		case v.Pools[p].Ready > 0:
-			e.cool[p] = v.Now + askFull // it holds some of ours: it is full, not gone
+			e.rank.cool(p, v.Now, askFull) // it holds some of ours: it is full, not gone
 		default:
-			e.cool[p] = v.Now + askAgain
+			e.rank.cool(p, v.Now, askAgain)
 		}
 		refused = true
 	}
+	e.rank.thaw(v.Now)
 
 	if t.Gap() > 0 && e.p.Headroom != HeadroomNever {
 		return e.spare(v, refused, orders)
@@ -135,8 +120,9 @@ func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 
 	floor := int32(math.Ceil(e.p.Floor * float64(v.Want)))
 	have := v.Ready + v.Starting
-	wake := Never
-	switch missing := v.Want - have; {
+	missing, before := v.Want-have, len(orders)
+	wake, next := Never, Never // next: when to look again if nothing happens
+	switch {
 	case missing > 0:
 		orders, wake = e.replace(v, missing, floor, refused, orders)
 	case missing < 0:
@@ -160,13 +146,19 @@ func (e *Evenkeel) Decide(v *View, orders []Order) ([]Order, Time) {
 					e.nextProbe = v.Now + e.p.Probe
 				}
 			}
-			wake = min(wake, max(e.nextProbe, v.Now+1))
+			next = max(e.nextProbe, v.Now+1)
 		}
-	} else if v.Now >= e.nextMove && v.Want == have && v.Leaving == 0 {
-		e.nextMove = v.Now + lookMoves
-		orders = e.move(v, orders)
+	} else if v.Want == have && v.Leaving == 0 {
+		if v.Now >= e.nextMove {
+			e.nextMove = v.Now + lookMoves
+			orders = e.move(v, orders)
+		}
+		next = e.nextMove
 	}
-	return orders, min(wake, max(e.nextMove, v.Now+1))
+	if missing <= 0 && len(orders) == before {
+		return orders, next
+	}
+	return orders, min(wake, next, max(e.nextMove, v.Now+1))
 }
 
 // replace asks for missing machines: spot while there is time to be refused, on
@@ -227,44 +219,26 @@ func (e *Evenkeel) cover(v *View) Time {
 // spot asks for n machines in the pools with the least score, as far as it is
 // below the limit, and returns how many it found no place for.
 func (e *Evenkeel) spot(v *View, n int32, limit float64, orders []Order) ([]Order, int32) {
-	e.look(v)
+	r := e.rank
+	r.look(v)
 	total := v.Ready + v.Starting - v.OnDemand.Ready - v.OnDemand.Starting
 	first := len(orders)
 	most := int32(math.Ceil(e.p.MaxShare * float64(max(v.Want, 1))))
 	chunk := max(1, v.Want/64)
 	for n > 0 {
-		best, least, capped := -1, math.Inf(1), true
-		for _, i := range e.rank {
-			x := e.scores[i]
-			if x >= limit || x >= least && !capped {
-				break // what shares more costs more, never less
-			}
-			if v.Now < e.cool[i] {
-				continue
-			}
-			own := v.Pools[i].Ready + v.Pools[i].Starting + e.placed[i]
-			full := own >= most
-			if total > 0 {
-				region := e.inRegion[e.regions[i]]
-				x *= 1 + e.p.Aversion*(float64(own)+correlationInRegion*float64(region-own)+correlationAcross*float64(total-region))/float64(total)
-			}
-			if full && !capped || full == capped && x >= least {
-				continue
-			}
-			best, least, capped = int(i), x, full
-		}
+		best, full := r.best(v, e.placed, total, most, limit, e.p.Aversion)
 		if best < 0 {
 			break
 		}
 		k := min(n, chunk)
-		if !capped {
+		if !full {
 			k = min(k, max(1, most-v.Pools[best].Ready-v.Pools[best].Starting-e.placed[best]))
 		}
 		if e.placed[best] == 0 {
 			orders = append(orders, Order{Pool: int32(best)})
 		}
 		e.placed[best] += k
-		e.inRegion[e.regions[best]] += k
+		r.held[r.regions[best]] += k
 		total += k
 		n -= k
 	}
@@ -273,40 +247,6 @@ func (e *Evenkeel) spot(v *View, n int32, limit float64, orders []Order) ([]Orde
 		o.Nodes, e.placed[o.Pool] = e.placed[o.Pool], 0
 	}
 	return orders, n
-}
-
-// few is up to how many pools everything is looked at in every decision. With more,
-// their order and the machines in each region are up to lookScores old.
-const few = 64
-
-// look brings the scores, the pools' order by them and the machines in each region
-// up to date.
-func (e *Evenkeel) look(v *View) {
-	if len(v.Pools) > few && v.Now < e.looked+lookScores {
-		return
-	}
-	e.looked = v.Now
-	clear(e.inRegion)
-	for i := range v.Pools {
-		e.scores[i] = e.score(v, i)
-		e.inRegion[e.regions[i]] += v.Pools[i].Ready + v.Pools[i].Starting
-	}
-	// By insertion: hardly anything has moved since the last time.
-	for i := 1; i < len(e.rank); i++ {
-		for j := i; j > 0 && e.scores[e.rank[j]] < e.scores[e.rank[j-1]]; j-- {
-			e.rank[j], e.rank[j-1] = e.rank[j-1], e.rank[j]
-		}
-	}
-}
-
-// score is what an hour in a pool is expected to cost: its price, and for each
-// reclaim the time in which two machines are paid for and one works, once when it is
-// left for something dearer and once when it is come back to.
-func (e *Evenkeel) score(v *View, i int) float64 {
-	s := &v.Pools[i]
-	perHour := hazard(&e.m.Pools[i], s, v.Now) / 24
-	lead := float64(e.m.Timing.Lead) / 3600
-	return float64(s.Price) * (1 + 2*perHour*lead)
 }
 
 // spare decides where a machine goes sooner than another is ready: whatever is
@@ -328,7 +268,7 @@ func (e *Evenkeel) spare(v *View, refused bool, orders []Order) ([]Order, Time) 
 	for i := range v.Pools {
 		if v.Pools[i].Ready+v.Pools[i].Starting > 0 {
 			live++
-			if e.inRegion[e.regions[i]]++; e.inRegion[e.regions[i]] == 1 {
+			if e.inRegion[e.rank.regions[i]]++; e.inRegion[e.rank.regions[i]] == 1 {
 				regions++
 			}
 		}
@@ -359,7 +299,7 @@ func (e *Evenkeel) spare(v *View, refused bool, orders []Order) ([]Order, Time) 
 	// Every pool in use holds its share.
 	share := func(i int) int32 {
 		if byRegion {
-			pools := e.inRegion[e.regions[i]]
+			pools := e.inRegion[e.rank.regions[i]]
 			return (each + pools - 1) / pools
 		}
 		return each
@@ -368,7 +308,7 @@ func (e *Evenkeel) spare(v *View, refused bool, orders []Order) ([]Order, Time) 
 		have := v.Pools[i].Ready + v.Pools[i].Starting
 		switch {
 		case have == 0:
-		case have < share(i) && v.Now >= e.cool[i]:
+		case have < share(i) && v.Now >= e.rank.until[i]:
 			orders = append(orders, Order{int32(i), share(i) - have})
 			spotStarting += share(i) - have
 		case have > share(i):
@@ -436,17 +376,17 @@ func (e *Evenkeel) another(v *View) int {
 	total := int32(0)
 	for i := range v.Pools {
 		k := v.Pools[i].Ready + v.Pools[i].Starting
-		e.inRegion[e.regions[i]] += k
+		e.inRegion[e.rank.regions[i]] += k
 		total += k
 	}
 	best, least := -1, float64(e.m.OnDemand)
 	for i := range v.Pools {
-		if v.Pools[i].Ready+v.Pools[i].Starting > 0 || v.Now < e.cool[i] {
+		if v.Pools[i].Ready+v.Pools[i].Starting > 0 || v.Now < e.rank.until[i] {
 			continue
 		}
-		x := e.score(v, i)
+		x := e.rank.score(v, i)
 		if total > 0 {
-			x *= 1 + e.p.Aversion*correlationInRegion*float64(e.inRegion[e.regions[i]])/float64(total)
+			x *= 1 + e.p.Aversion*correlationInRegion*float64(e.inRegion[e.rank.regions[i]])/float64(total)
 		}
 		if x < least {
 			best, least = i, x
@@ -462,26 +402,24 @@ func (e *Evenkeel) release(v *View, n, floor int32, orders []Order) []Order {
 		orders = append(orders, Order{OnDemand, -k})
 		n -= k
 	}
-	first := len(orders)
+	for i := range v.Pools {
+		e.dearest[i] = math.Inf(-1)
+		if v.Pools[i].Ready > 0 {
+			e.dearest[i] = e.rank.score(v, i)
+		}
+	}
 	for n > 0 {
-		worst, most := -1, math.Inf(-1)
-	search:
-		for i := range v.Pools {
-			if v.Pools[i].Ready == 0 {
-				continue
-			}
-			for _, o := range orders[first:] {
-				if o.Pool == int32(i) {
-					continue search
-				}
-			}
-			if x := e.score(v, i); x > most {
+		worst := -1
+		most := math.Inf(-1)
+		for i, x := range e.dearest {
+			if x > most {
 				worst, most = i, x
 			}
 		}
 		if worst < 0 {
 			return orders
 		}
+		e.dearest[worst] = math.Inf(-1)
 		k := min(n, v.Pools[worst].Ready)
 		orders = append(orders, Order{int32(worst), -k})
 		n -= k
@@ -492,10 +430,20 @@ func (e *Evenkeel) release(v *View, n, floor int32, orders []Order) []Order {
 // move asks for machines in a pool that has become much cheaper than the dearest
 // in use. When they are ready, release lets go of the dear ones.
 func (e *Evenkeel) move(v *View, orders []Order) []Order {
+	if v.Ready == v.OnDemand.Ready {
+		return orders
+	}
+	if e.rank.due(v.Now) {
+		e.rank.look(v)
+	}
 	worst, most := -1, 0.0
 	for i := range v.Pools {
 		if v.Pools[i].Ready > 0 {
-			if x := e.score(v, i); x > most {
+			x := e.rank.scores[e.rank.place[i]]
+			if v.Now > e.rank.looked {
+				x = e.rank.score(v, i)
+			}
+			if x > most {
 				worst, most = i, x
 			}
 		}

@@ -359,6 +359,7 @@ func (r *run) cloud(e *event) {
 		}
 		r.end(e.pool, p.going, r.now)
 		p.going = 0
+		r.dirty = r.dirty || s.Leaving > 0
 		r.view.Leaving -= s.Leaving
 		s.Leaving = 0
 		p.epoch++
