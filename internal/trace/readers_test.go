@@ -2,6 +2,7 @@ package trace_test
 
 import (
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -305,6 +306,25 @@ func FuzzReadSpotHistory(f *testing.F) {
 func FuzzReadPriceEvents(f *testing.F) {
 	f.Add(eventsHeader + "2026-01-01,n2,r,0.2,0.1\n2026-01-03,n2,r,0.2,0.11\n")
 	f.Fuzz(func(t *testing.T, text string) { checkPrices(t)(trace.ReadPriceEvents(strings.NewReader(text), "p")) })
+}
+
+func FuzzReadRatios(f *testing.F) {
+	f.Add("region,zone,instance_type,on_demand_h,spot_h\nr,ra,t,0.2,0.1\nr,rb,t,0,0.1\n")
+	f.Add("spot_h,on_demand_h,zone,region,instance_type,more\n3,1,z,r,t,\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		ratios, err := trace.ReadRatios(strings.NewReader(text), "r.csv")
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "r.csv") {
+				t.Errorf("error %q does not name the file", err)
+			}
+			return
+		}
+		for _, r := range ratios {
+			if !(r.SpotToOnDemand > 0) || math.IsInf(r.SpotToOnDemand, 0) || r.Region == "" || r.Zone == "" || r.InstanceType == "" {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
 }
 
 func checkPrices(t *testing.T) func(*trace.Prices, error) {
