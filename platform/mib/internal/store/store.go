@@ -8,13 +8,16 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,6 +76,7 @@ type Store struct {
 	rows []row             // by number; numbers are also those of the indexes
 	byID map[string]uint32 // numbers of the documents that are there
 	indexes
+	marks map[string]int64
 }
 
 type row struct {
@@ -90,7 +94,7 @@ type indexes struct {
 
 const (
 	snapshotName    = "documents"
-	snapshotVersion = 1
+	snapshotVersion = 2 // 1 had no marks
 	logOffset       = "log"
 )
 
@@ -126,6 +130,12 @@ func onlyNone(err error) bool {
 func (s *Store) snapshots() snapshot.Store { return snapshot.Store{Dir: s.dir, Name: snapshotName} }
 
 func (s *Store) clear() {
+	s.marks = make(map[string]int64)
+	s.empty()
+}
+
+// empty removes the documents.
+func (s *Store) empty() {
 	s.rows, s.byID = nil, make(map[string]uint32)
 	s.indexes = indexes{words: make(map[string]*search.Index), vectors: vector.NewMatrix(s.dim)}
 }
@@ -145,39 +155,104 @@ func (s *Store) Has(id string) bool {
 	return ok
 }
 
-// Upsert adds documents, or replaces those with the same ids. They are durable
-// when it returns nil. If it fails, some may be there after the store is opened
-// again, each of them whole.
-func (s *Store) Upsert(items ...Item) error {
-	payloads := make([][]byte, len(items))
-	for i, item := range items {
-		if item.ID == "" {
-			return errors.New("upserting: a document has no id")
-		}
-		if len(item.Vector) != s.dim {
-			return fmt.Errorf("upserting %s: its vector has %d dimensions, not %d", item.ID, len(item.Vector), s.dim)
-		}
-		for _, x := range item.Vector {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("upserting %s: its vector has an element that is no number", item.ID)
-			}
-		}
-		var err error
-		if payloads[i], err = encodeUpsert(item); err != nil {
-			return fmt.Errorf("upserting %s: %w", item.ID, err)
-		}
+// Get returns a document and its vector, which must not be changed.
+func (s *Store) Get(id string) (Item, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n, ok := s.byID[id]
+	if !ok {
+		return Item{}, false
 	}
-	return s.commit("upserting", payloads)
+	return Item{s.rows[n].doc, s.vectors.Row(n)}, true
 }
 
-// Delete deletes documents; ids that are not there are ignored. As with Upsert, it
-// is durable when it returns nil.
-func (s *Store) Delete(ids ...string) error {
-	payloads := make([][]byte, len(ids))
-	for i, id := range ids {
-		payloads[i] = append([]byte{opDelete}, id...)
+// Marked returns the value of a mark.
+func (s *Store) Marked(name string) (int64, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.marks[name]
+	return v, ok
+}
+
+// An Op is a change: Put, Drop or Mark.
+type Op struct {
+	kind  byte
+	item  Item
+	name  string // of a document that is dropped, or of a mark
+	value int64
+}
+
+// Put adds a document, or replaces the one with the same id.
+func Put(item Item) Op { return Op{kind: opUpsert, item: item} }
+
+// Drop removes a document; if it is not there, nothing happens.
+func Drop(id string) Op { return Op{kind: opDelete, name: id} }
+
+// Mark remembers a number under a name: how far the input has been read that the
+// other changes come from.
+func Mark(name string, value int64) Op { return Op{kind: opMark, name: name, value: value} }
+
+// Commit makes changes in their order. They are durable when it returns nil. If it
+// fails, the first of them may be there after the store is opened again, each of
+// them whole: a mark comes after what it stands for.
+func (s *Store) Commit(ops ...Op) error {
+	payloads := make([][]byte, len(ops))
+	for i, op := range ops {
+		var err error
+		if payloads[i], err = s.encodeOp(op); err != nil {
+			return err
+		}
 	}
-	return s.commit("deleting", payloads)
+	return s.commit("changing", payloads)
+}
+
+func (s *Store) encodeOp(op Op) ([]byte, error) {
+	switch op.kind {
+	case opUpsert:
+		return s.check(op.item)
+	case opMark:
+		return append(binary.BigEndian.AppendUint64([]byte{opMark}, uint64(op.value)), op.name...), nil
+	default:
+		return append([]byte{opDelete}, op.name...), nil
+	}
+}
+
+// check encodes an item that can be a document of this store.
+func (s *Store) check(item Item) ([]byte, error) {
+	if item.ID == "" {
+		return nil, errors.New("upserting: a document has no id")
+	}
+	if len(item.Vector) != s.dim {
+		return nil, fmt.Errorf("upserting %s: its vector has %d dimensions, not %d", item.ID, len(item.Vector), s.dim)
+	}
+	for _, x := range item.Vector {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return nil, fmt.Errorf("upserting %s: its vector has an element that is no number", item.ID)
+		}
+	}
+	b, err := encodeUpsert(item)
+	if err != nil {
+		return nil, fmt.Errorf("upserting %s: %w", item.ID, err)
+	}
+	return b, nil
+}
+
+// Upsert adds documents, or replaces those with the same ids, as Commit does.
+func (s *Store) Upsert(items ...Item) error {
+	ops := make([]Op, len(items))
+	for i, item := range items {
+		ops[i] = Put(item)
+	}
+	return s.Commit(ops...)
+}
+
+// Delete deletes documents, as Commit does.
+func (s *Store) Delete(ids ...string) error {
+	ops := make([]Op, len(ids))
+	for i, id := range ids {
+		ops[i] = Drop(id)
+	}
+	return s.Commit(ops...)
 }
 
 // commit is where a change happens: first in the log, then in memory, by the same
@@ -215,6 +290,11 @@ func (s *Store) apply(payload []byte) error {
 		s.add(item)
 	case opDelete:
 		s.remove(string(payload[1:]))
+	case opMark:
+		if len(payload) < 9 {
+			return errors.New("a mark is cut short")
+		}
+		s.marks[string(payload[9:])] = int64(binary.BigEndian.Uint64(payload[1:]))
 	default:
 		return fmt.Errorf("a record of the unknown kind %d", payload[0])
 	}
@@ -255,7 +335,7 @@ func (s *Store) remove(id string) {
 // compact makes everything anew from the documents that are there.
 func (s *Store) compact() {
 	rows, vectors := s.rows, s.vectors
-	s.clear()
+	s.empty()
 	for n, r := range rows {
 		if !r.dead {
 			s.add(Item{r.doc, vectors.Row(uint32(n))})
@@ -265,7 +345,7 @@ func (s *Store) compact() {
 
 // Search returns what is nearest to the query by words and by meaning, merged by
 // rank. The same documents give the same answer, however they came in, except for
-// ties and for what a graph misses.
+// what a graph misses.
 func (s *Store) Search(q Query) ([]Hit, error) {
 	if q.Vector != nil && len(q.Vector) != s.dim {
 		return nil, fmt.Errorf("searching: the vector has %d dimensions, not %d", len(q.Vector), s.dim)
@@ -284,7 +364,7 @@ func (s *Store) Search(q Query) ([]Hit, error) {
 	var rankings [][]search.Result
 	for kind, words := range s.words {
 		if q.Text != "" && (q.Kind == "" || q.Kind == kind) {
-			rankings = append(rankings, words.Search(q.Text, wide, keep))
+			rankings = append(rankings, s.settle(words.Search(q.Text, wide, keep)))
 		}
 	}
 	if known(q.Vector) {
@@ -298,13 +378,23 @@ func (s *Store) Search(q Query) ([]Hit, error) {
 		for i, h := range near {
 			ranking[i] = search.Result{Doc: h.Row, Score: float64(h.Cosine)}
 		}
-		rankings = append(rankings, ranking)
+		rankings = append(rankings, s.settle(ranking))
 	}
+	merged := s.settle(search.Merge(len(rankings)*wide, rankings...))
 	var hits []Hit
-	for _, r := range search.Merge(q.K, rankings...) {
+	for _, r := range merged[:min(q.K, len(merged))] {
 		hits = append(hits, Hit{s.rows[r.Doc].doc, r.Score})
 	}
 	return hits, nil
+}
+
+// settle puts results with the same score into the order of their documents' ids:
+// numbers tell when a document came, which is not the same everywhere.
+func (s *Store) settle(results []search.Result) []search.Result {
+	slices.SortFunc(results, func(a, b search.Result) int {
+		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(s.rows[a.Doc].doc.ID, s.rows[b.Doc].doc.ID))
+	})
+	return results
 }
 
 func known(v []float32) bool {
@@ -340,20 +430,28 @@ func (s *Store) Close() error {
 	return s.log.close()
 }
 
-// A snapshot is the upserts that would make the store what it is, each with its
+// A snapshot is the changes that would make the store what it is, each with its
 // length before it.
 func (s *Store) encode(w io.Writer) error {
 	var head [4]byte
-	for n, r := range s.rows {
-		if r.dead {
-			continue
-		}
-		p, err := encodeUpsert(Item{r.doc, s.vectors.Row(uint32(n))})
+	write := func(p []byte, err error) error {
 		if err != nil {
 			return err
 		}
 		binary.BigEndian.PutUint32(head[:], uint32(len(p)))
-		if _, err := w.Write(append(head[:], p...)); err != nil {
+		_, err = w.Write(append(head[:], p...))
+		return err
+	}
+	for n, r := range s.rows {
+		if r.dead {
+			continue
+		}
+		if err := write(encodeUpsert(Item{r.doc, s.vectors.Row(uint32(n))})); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.marks)) {
+		if err := write(s.encodeOp(Mark(name, s.marks[name]))); err != nil {
 			return err
 		}
 	}
@@ -362,7 +460,7 @@ func (s *Store) encode(w io.Writer) error {
 
 func (s *Store) decode(info snapshot.Info, r io.Reader) error {
 	s.clear()
-	if info.Version != snapshotVersion {
+	if info.Version != snapshotVersion && info.Version != 1 {
 		return fmt.Errorf("version %d is unknown", info.Version)
 	}
 	for {
@@ -390,6 +488,7 @@ func (s *Store) decode(info snapshot.Info, r io.Reader) error {
 const (
 	opUpsert = 1
 	opDelete = 2
+	opMark   = 3 // the value, 8 bytes, and the name
 )
 
 // encodeUpsert makes a record: its kind, the length of the document as JSON, that,

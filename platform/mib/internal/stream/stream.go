@@ -23,6 +23,7 @@ const (
 	Ticks  = "ticks"           // keyed by Tick.Key
 	Alerts = "alerts"          // one partition, so that its offsets order them
 	State  = "analytics-state" // compacted; partition i has the state of partition i of Ticks
+	Texts  = "texts"           // compacted, one partition; keyed by the document's id, without a value if it was deleted
 )
 
 // Partitions is how many Ticks and State have, and so how many consumers can share
@@ -160,7 +161,7 @@ func (s *Seen) Again(id string) bool {
 // CreateTopics creates the topics that are missing.
 func CreateTopics(ctx context.Context, client *kgo.Client, replicas int16) error {
 	admin := kadm.NewClient(client)
-	compact := "compact"
+	compact, ever := "compact", "3153600000000" // ms: 100 years
 	for _, t := range []struct {
 		name       string
 		partitions int32
@@ -169,6 +170,9 @@ func CreateTopics(ctx context.Context, client *kgo.Client, replicas int16) error
 		{Ticks, Partitions, nil},
 		{Alerts, 1, nil},
 		{State, Partitions, map[string]*string{"cleanup.policy": &compact}},
+		// That a document was deleted is kept: a new replica begins with the texts of
+		// the sample and has to learn which of them are not wanted.
+		{Texts, 1, map[string]*string{"cleanup.policy": &compact, "delete.retention.ms": &ever}},
 	} {
 		r, err := admin.CreateTopic(ctx, t.partitions, replicas, t.config, t.name)
 		if err == nil {
