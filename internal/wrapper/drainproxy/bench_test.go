@@ -14,12 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// The cost of the proxy, against the same service without it and against
-// httputil.ReverseProxy, in one run. Service, proxy and client are a process each,
+// The cost of the proxy, against the same service without it, against
+// httputil.ReverseProxy, and against a process that only passes bytes (bytePump), in one
+// run. Service, proxy and client are a process each,
 // as they are in a pod. The variants take turns in short slices, so that what else
 // the machine does hits all of them alike.
 //
@@ -42,6 +44,8 @@ func TestMain(m *testing.M) {
 		serveRole(func(ln net.Listener) error {
 			return New(Config{Target: target}).Serve(ln, func(c net.Conn) { c.Close() })
 		})
+	case "pump":
+		serveRole(func(ln net.Listener) error { return bytePump(ln, target) })
 	case "reverseproxy":
 		serveRole(func(ln net.Listener) error {
 			p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
@@ -84,7 +88,7 @@ func orders(work time.Duration) http.HandlerFunc {
 	}
 }
 
-func startRole(tb testing.TB, role string) (addr string) {
+func startRole(tb testing.TB, role string) (addr string, pid int) {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
@@ -108,7 +112,7 @@ func startRole(tb testing.TB, role string) (addr string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(line), cmd.Process.Pid
 }
 
 func BenchmarkCost(b *testing.B) {
@@ -121,17 +125,27 @@ func BenchmarkCost(b *testing.B) {
 		{100 * time.Microsecond, "lean", 1}, {100 * time.Microsecond, "lean", 16}, {100 * time.Microsecond, "nethttp", 16},
 	} {
 		b.Run(fmt.Sprintf("work=%s/client=%s/conns=%d", tt.work, tt.client, tt.conns), func(b *testing.B) {
-			service := startRole(b, "service "+tt.work.String())
-			variants := []struct{ name, addr string }{
-				{"direct", service},
-				{"proxy", startRole(b, "proxy "+service)},
-				{"reverseproxy", startRole(b, "reverseproxy "+service)},
+			service, servicePID := startRole(b, "service "+tt.work.String())
+			type variant struct {
+				name, addr string
+				pid        int // of the process on the way; 0: none
+			}
+			variants := []variant{{"direct", service, 0}}
+			for _, name := range ways {
+				addr, pid := startRole(b, name+" "+service)
+				variants = append(variants, variant{name, addr, pid})
 			}
 			latency := make(map[string][]time.Duration)
 			rate := make(map[string]float64)
+			used := make(map[string]time.Duration)   // processor time of all processes
+			client := make(map[string]time.Duration) // of the client alone
 			for i := 0; i < b.N; i++ {
 				for _, v := range variants {
+					own, others := ownProcessorTime(), processorTime(servicePID)+processorTime(v.pid)
 					l, r := closedLoop(b, tt.client, v.addr, tt.conns, 400*time.Millisecond)
+					own = ownProcessorTime() - own
+					client[v.name] += own
+					used[v.name] += own + processorTime(servicePID) + processorTime(v.pid) - others
 					latency[v.name] = append(latency[v.name], l...)
 					rate[v.name] += r
 				}
@@ -143,12 +157,45 @@ func BenchmarkCost(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(p50("direct"), "direct-p50-µs")
 			b.ReportMetric(rate["direct"]/float64(b.N), "direct-req/s")
-			for _, name := range []string{"proxy", "reverseproxy"} {
+			perRequest := func(name string) float64 {
+				return float64(used[name].Microseconds()) / float64(len(latency[name]))
+			}
+			b.ReportMetric(perRequest("direct"), "direct-cpu-µs")
+			b.ReportMetric(100*float64(client["direct"])/float64(used["direct"]), "client-share-of-cpu-%")
+			for _, name := range ways {
 				b.ReportMetric(p50(name)-p50("direct"), name+"-added-p50-µs")
 				b.ReportMetric(100*rate[name]/rate["direct"], name+"-throughput-%")
+				b.ReportMetric(perRequest(name)-perRequest("direct"), name+"-added-cpu-µs")
 			}
 		})
 	}
+}
+
+// ways to stand between a client and the service.
+var ways = []string{"proxy", "reverseproxy", "pump"}
+
+// ownProcessorTime is what this process has used: user and system, of all threads.
+func ownProcessorTime() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// processorTime is what another process has used, to 10 ms; 0 if it is none, and
+// where there is no /proc.
+func processorTime(pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	var user, system time.Duration
+	// Fields 14 and 15; the second one, a name in brackets, may hold spaces.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	_, _ = fmt.Sscan(fields[11], &user)
+	_, _ = fmt.Sscan(fields[12], &system)
+	return (user + system) * 10 * time.Millisecond
 }
 
 // closedLoop sends requests on each of some connections, one after the other.

@@ -74,6 +74,8 @@ type flags struct {
 	output   string
 	matrix   string
 	parts    []string
+	ways     []string
+	layers   []string
 	capacity float64
 	wrapper  string
 	verbose  bool
@@ -128,6 +130,8 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
 	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
 	fs.StringSliceVar(&f.parts, "parts", nil, "parts of the matrix; default: all ("+strings.Join(partNames(), ", ")+")")
+	fs.StringArrayVar(&f.ways, "way", nil, "with --matrix: only this way to end, named as in the table; may be repeated")
+	fs.StringSliceVar(&f.layers, "layer", nil, "with --matrix: only behind balancers of these layers, L4 or L7")
 	fs.Float64Var(&f.capacity, "capacity", 2800, "requests a second that the cells of the matrix that run at a time may send together")
 	fs.StringVar(&f.wrapper, "wrapper", "", "evenkeel-run, for --matrix; default: beside this program, or in PATH")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "show the standard error of the copies")
@@ -172,6 +176,16 @@ func (f *flags) check(args []string) error {
 	for _, name := range f.parts {
 		if !slices.Contains(partNames(), name) {
 			return fmt.Errorf("--parts: %q is not one of %s", name, strings.Join(partNames(), ", "))
+		}
+	}
+	for _, name := range f.ways {
+		if !slices.Contains(wayNames(), name) {
+			return fmt.Errorf("--way: %q is not one of:\n%s", name, strings.Join(wayNames(), "\n"))
+		}
+	}
+	for _, name := range f.layers {
+		if name != string(L4) && name != string(L7) {
+			return fmt.Errorf("--layer: %q is neither L4 nor L7", name)
 		}
 	}
 	for _, lag := range f.Lags {
@@ -226,6 +240,10 @@ func (f *flags) runMatrix(ctx context.Context, cc CommandConfig) error {
 		}
 		p.rates = only(p.rates, f.Rates)
 		p.lags = only(p.lags, f.Lags)
+		p.ways = slices.DeleteFunc(slices.Clone(p.ways), func(w way) bool { return len(f.ways) > 0 && !slices.Contains(f.ways, w.name) })
+		p.balancers = slices.DeleteFunc(slices.Clone(p.balancers), func(b Balancer) bool {
+			return len(f.layers) > 0 && !slices.Contains(f.layers, string(b))
+		})
 		m.parts = append(m.parts, p)
 	}
 	if m.wrapper, err = findWrapper(f.wrapper); err != nil {
@@ -253,6 +271,18 @@ func only[T comparable](list, wanted []T) []T {
 func partNames() (names []string) {
 	for _, p := range parts() {
 		names = append(names, p.name)
+	}
+	return names
+}
+
+// wayNames are those of all parts, each once.
+func wayNames() (names []string) {
+	for _, p := range parts() {
+		for _, w := range p.ways {
+			if !slices.Contains(names, w.name) {
+				names = append(names, w.name)
+			}
+		}
 	}
 	return names
 }

@@ -177,6 +177,8 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"-o", "yaml", "--", "x"}, "table, json, junit"},
 		{[]string{"--matrix", "results", "--", "x"}, "leave the command away"},
 		{[]string{"--matrix", "results", "--parts", "http9"}, "http1"},
+		{[]string{"--matrix", "results", "--way", "explode"}, "http.Server.Shutdown"},
+		{[]string{"--matrix", "results", "--layer", "L5"}, "L7"},
 	} {
 		var out, talk bytes.Buffer
 		cmd := NewCommand(CommandConfig{Out: &out, Err: &talk, Failed: failed, Usage: func(err error) error { return fmt.Errorf("%w: %w", usage, err) }})

@@ -58,6 +58,9 @@ func parts() []part {
 			name: "http1", about: "HTTP/1.1; on layer 4, 80 % of the requests over connections that are kept",
 			conditions: conditions{balancers: any, protocol: http1, lags: both, rates: []float64{4, 400, 2000}}, ways: common,
 		}, {
+			name: "http1-1000", about: "More of it over connections that are kept",
+			conditions: conditions{balancers: l4, protocol: http1, lags: oneSecond, rates: []float64{1000}}, ways: common,
+		}, {
 			name: "new", about: "A connection for each request",
 			conditions: conditions{balancers: l4, protocol: http1, lags: oneSecond, rates: usual}, ways: common,
 			change: func(c *Config) { c.NewConnShare = 1 },
