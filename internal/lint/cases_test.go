@@ -115,6 +115,7 @@ func TestCases(t *testing.T) {
 		{"blocked at the floor", stateful("") + hpa("StatefulSet", "db", 2, 3) + budget("db", "minAvailable: 2"), "warning EK007"},
 		{"blocked at the floor by rounding", stateful("") + hpa("StatefulSet", "db", 1, 9) + budget("db", "minAvailable: 80%"), "warning EK007"},
 		{"default floor of KEDA", workload("Deployment", "web", "", "") + budget("web", "minAvailable: 1") + "---\napiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: web}\nspec: {scaleTargetRef: {name: web}}\n", "warning EK008"},
+		{"gate, and nothing to take the pods out by", workload("Deployment", "web", "replicas: 3", onSpot+"\n"+spread+"\nreadinessGates: [{conditionType: target-health.elbv2.k8s.aws/web}]") + service("web") + budget("web", "maxUnavailable: 1"), "warning EK016"},
 		{"served without grace", workload("Deployment", "web", "", "terminationGracePeriodSeconds: 0") + service("web"), "warning EK015"},
 		{"no budget", spotApp("replicas: 2", spread) + service("web"), "warning EK009"},
 		{"copies on local disks", workload("StatefulSet", "web", "replicas: 3", onSpot+"\n"+spread+"\nvolumes: [{name: d, emptyDir: {}}]") + "          volumeMounts: [{name: d, mountPath: /data}]\n", "info EK029"},

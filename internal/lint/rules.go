@@ -20,6 +20,7 @@ func Rules() []Rule {
 		shellSwallowsSIGTERM(),
 		noReadiness(),
 		noGrace(),
+		balancerUntilTheEnd(),
 		// Replicas and placement
 		singleReplica(),
 		noSpread(),
@@ -53,7 +54,7 @@ func Rules() []Rule {
 func IDs() []string {
 	return []string{
 		"EK001", "EK002", "EK003", "EK004", "EK005", "EK006", "EK007", "EK008", "EK009",
-		"EK010", "EK011", "EK012", "EK013", "EK014", "EK015",
+		"EK010", "EK011", "EK012", "EK013", "EK014", "EK015", "EK016",
 		"EK020", "EK021", "EK022", "EK023", "EK024", "EK025", "EK026", "EK027", "EK028", "EK029", "EK030", "EK031", "EK032", "EK033",
 		"EK040", "EK041", "EK042", "EK043", "EK044", "EK045", "EK046",
 		"EK090",

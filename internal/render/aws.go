@@ -9,7 +9,8 @@ import (
 // aws returns what is particular to EKS.
 func aws() cloud {
 	return cloud{
-		loadBalancer: awsLoadBalancer,
+		loadBalancer:  awsLoadBalancer,
+		readinessGate: "elbv2.k8s.aws/pod-readiness-gate-inject",
 		families: []family{
 			{name: "karpenter", objects: karpenterManifests},
 			{name: "terraform", files: terraformFiles},

@@ -11,7 +11,10 @@ type cloud struct {
 	// loadBalancer returns the annotations that make a Service of type
 	// LoadBalancer drain as the platform says.
 	loadBalancer func(spec.LoadBalancer) map[string]string
-	families     []family
+	// readinessGate is the label of a namespace whose pods are ready only once their
+	// load balancer takes them for healthy.
+	readinessGate string
+	families      []family
 }
 
 func cloudOf(p *spec.Platform) (cloud, error) {

@@ -16,7 +16,7 @@ import (
 // numbers in the names are the order in which `kubectl apply -f DIR` reads them.
 func kubernetesManifests(p *spec.Platform, c cloud) []manifest {
 	out := []manifest{
-		{"kubernetes/00-namespace.yaml", []any{namespace(p)}},
+		{"kubernetes/00-namespace.yaml", []any{namespace(p, c)}},
 		{"kubernetes/10-priorities.yaml", priorityClasses(p)},
 	}
 	if p.Policies.DenyByDefault {
@@ -68,8 +68,13 @@ func roleBinding(p *spec.Platform, s spec.Service) *rbacv1.ClusterRoleBinding {
 	}
 }
 
-func namespace(p *spec.Platform) *corev1.Namespace {
+func namespace(p *spec.Platform, c cloud) *corev1.Namespace {
 	l := ownLabels(p, p.Cluster.Namespace)
+	for _, s := range p.Services {
+		if s.LoadBalancer != nil && s.LoadBalancer.ReadinessGate {
+			l[c.readinessGate] = "enabled"
+		}
+	}
 	for _, mode := range []string{"enforce", "audit", "warn"} {
 		l["pod-security.kubernetes.io/"+mode] = p.Policies.PodSecurity
 		l["pod-security.kubernetes.io/"+mode+"-version"] = "v" + p.Cluster.Kubernetes
@@ -134,6 +139,9 @@ func service(p *spec.Platform, s spec.Service, c cloud) *corev1.Service {
 		ObjectMeta: meta(p, s),
 		Spec:       corev1.ServiceSpec{Selector: selector(p, s.Name), Ports: servicePorts(s)},
 	}
+	if leavesFirst(s) {
+		o.Spec.Selector[servingLabel] = "true"
+	}
 	if s.LoadBalancer != nil {
 		o.Annotations = c.loadBalancer(*s.LoadBalancer)
 		o.Spec.Type = corev1.ServiceTypeLoadBalancer
@@ -141,6 +149,14 @@ func service(p *spec.Platform, s spec.Service, c cloud) *corev1.Service {
 		o.Spec.AllocateLoadBalancerNodePorts = &off
 	}
 	return o
+}
+
+// leavesFirst reports whether a service's pods can leave their load balancer some
+// time before they are stopped: the controller takes the label away that its Service
+// selects on, once another pod serves. Neither the workload nor its budget selects
+// on it. A pod that is not handed off would only be missed for longer.
+func leavesFirst(s spec.Service) bool {
+	return s.LoadBalancer != nil && s.Stateful == nil && s.Handoff && !s.Recreate
 }
 
 // headlessService gives the replicas of a stateful service names of their own.

@@ -14,6 +14,7 @@ const (
 	deadlineAnnotation   = cluster.DeadlineAnnotation
 	handoffAnnotation    = cluster.HandoffAnnotation
 	onDeadlineAnnotation = cluster.OnDeadlineAnnotation
+	servingLabel         = cluster.ServingLabel
 	// The limit of a budget that the API server does not accept beside the other.
 	minAvailableAnnotation   = "evenkeel.dev/min-available"
 	maxUnavailableAnnotation = "evenkeel.dev/max-unavailable"

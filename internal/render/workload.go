@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -107,6 +108,9 @@ func podTemplate(p *spec.Platform, s spec.Service) corev1.PodTemplateSpec {
 			Volumes:    []corev1.Volume{deadlineVolume()},
 		},
 	}
+	if leavesFirst(s) {
+		t.Labels[servingLabel] = "true"
+	}
 	t.Annotations = map[string]string{onDeadlineAnnotation: onDeadline(p)}
 	if !s.Handoff && s.Stateful == nil && !s.Recreate { // elsewhere the workload itself says so
 		t.Annotations[handoffAnnotation] = "false"
@@ -120,11 +124,26 @@ func args(p *spec.Platform, s spec.Service) []string {
 	if s.ClusterRole != controllerRole {
 		return s.Args
 	}
-	return append([]string{
+	out := []string{
 		fmt.Sprintf("--margin=%ds", seconds(p.Policies.Margin)),
 		"--on-deadline=" + onDeadline(p),
 		fmt.Sprintf("--spot-notice=%ds", seconds(p.Cluster.Provider.Notice())),
-	}, s.Args...)
+	}
+	if d := deregistration(p); d > 0 {
+		out = append(out, fmt.Sprintf("--deregistration=%ds", seconds(d)))
+	}
+	return append(out, s.Args...)
+}
+
+// deregistration is how long a pod with a readiness gate lives on after it has left
+// its endpoints: the longest that a load balancer of the platform takes.
+func deregistration(p *spec.Platform) (longest time.Duration) {
+	for _, s := range p.Services {
+		if leavesFirst(s) && s.LoadBalancer.ReadinessGate {
+			longest = max(longest, s.LoadBalancer.Deregistration)
+		}
+	}
+	return longest
 }
 
 // controllerRole is the ClusterRole of deploy/controller.yaml. The service that

@@ -116,7 +116,7 @@ func buildService(r rawService, p *Platform, rep *reporter, path string) Service
 		s.Stateful = &Stateful{Size: st.Size.Quantity, Path: st.Path, StorageClass: st.StorageClass, Reclaim: st.Reclaim}
 	}
 	if lb := r.LoadBalancer; lb != nil {
-		s.LoadBalancer = &LoadBalancer{Deregistration: time.Duration(lb.Deregistration), Internal: lb.Internal}
+		s.LoadBalancer = &LoadBalancer{Deregistration: time.Duration(lb.Deregistration), Internal: lb.Internal, ReadinessGate: lb.ReadinessGate}
 	}
 	buildReplicas(&s, r, rep, path)
 	if r.SLO != nil {

@@ -209,6 +209,10 @@ type Stateful struct {
 type LoadBalancer struct {
 	Deregistration time.Duration
 	Internal       bool
+	// ReadinessGate says that a pod is ready only once the load balancer takes it for
+	// healthy. It is also what tells the controller that a pod has to leave its
+	// endpoints some time before it is stopped.
+	ReadinessGate bool
 }
 
 // Priority says who gives way when there is too little room.

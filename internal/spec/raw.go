@@ -201,6 +201,7 @@ type rawStateful struct {
 type rawLoadBalancer struct {
 	Deregistration duration `yaml:"deregistration" default:"15s" max:"1h" doc:"how long the load balancer finishes requests to a target that leaves"`
 	Internal       bool     `yaml:"internal" doc:"only reachable from inside of the network"`
+	ReadinessGate  bool     `yaml:"readinessGate" doc:"a pod is ready only once the load balancer takes it for healthy, and leaves it before it is stopped; needs the webhook of the AWS Load Balancer Controller"`
 }
 
 type rawSLO struct {

@@ -236,6 +236,10 @@ func kindDecoders(m *Meta) objectDecoder {
 		if m.Kind == "Ingress" {
 			return decodeIngress
 		}
+	case "elbv2.k8s.aws":
+		if m.Kind == "TargetGroupBinding" {
+			return decodeTargetGroup
+		}
 	case "storage.k8s.io":
 		if m.Kind == "StorageClass" {
 			return decodeStorageClass
@@ -272,7 +276,7 @@ func knownGroup(group string) bool {
 	switch group {
 	case "", "apps", "batch", "policy", "autoscaling", "extensions", "keda.sh", "karpenter.sh", "karpenter.k8s.aws", "eksctl.io",
 		"cert-manager.io", "networking.istio.io", "security.istio.io", "telemetry.istio.io", "kustomize.config.k8s.io",
-		"cilium.io", "traefik.io", "external-secrets.io", "evenkeel.dev":
+		"cilium.io", "elbv2.k8s.aws", "traefik.io", "external-secrets.io", "evenkeel.dev":
 		return true
 	case "monitoring.coreos.com":
 		return false // Prometheus and Alertmanager objects become StatefulSets

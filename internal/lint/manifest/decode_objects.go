@@ -146,6 +146,23 @@ func decodeIngress(d *decoder, m Meta, n, spec *yaml.Node, out *Set) {
 	out.Ingresses = append(out.Ingresses, in)
 }
 
+func decodeTargetGroup(d *decoder, m Meta, n, spec *yaml.Node, out *Set) {
+	g := &TargetGroup{Meta: m}
+	if spec != nil {
+		d.fields(spec, "spec", func(key string, k, v *yaml.Node) {
+			if key != "serviceRef" {
+				return
+			}
+			d.fields(v, "spec.serviceRef", func(key string, k, v *yaml.Node) {
+				if key == "name" {
+					g.Service = d.text(v, "spec.serviceRef.name").Value
+				}
+			})
+		})
+	}
+	out.TargetGroups = append(out.TargetGroups, g)
+}
+
 // A StorageClass has no spec: its fields are at the top.
 func decodeStorageClass(d *decoder, m Meta, n, _ *yaml.Node, out *Set) {
 	c := &StorageClass{Meta: m}

@@ -165,6 +165,14 @@ func (d *decoder) podSpec(n *yaml.Node, pod *Pod) {
 			pod.Spread = d.spread(v)
 		case "terminationGracePeriodSeconds":
 			pod.Grace = d.number(v, "terminationGracePeriodSeconds")
+		case "readinessGates":
+			d.items(v, "readinessGates", func(item *yaml.Node) {
+				d.fields(item, "readinessGates[]", func(key string, k, v *yaml.Node) {
+					if key == "conditionType" {
+						pod.ReadinessGates = append(pod.ReadinessGates, d.text(v, "readinessGates[].conditionType").Value)
+					}
+				})
+			})
 		case "hostNetwork":
 			pod.HostNetwork = d.yes(v, "hostNetwork")
 		case "restartPolicy":

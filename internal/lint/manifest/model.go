@@ -7,6 +7,7 @@ type Set struct {
 	Budgets         []*Budget
 	Scalers         []*Scaler
 	Ingresses       []*Ingress
+	TargetGroups    []*TargetGroup
 	StorageClasses  []*StorageClass
 	Pools           []*Pool
 	LaunchTemplates []*LaunchTemplate
@@ -34,6 +35,7 @@ func (s *Set) Add(o *Set) {
 	s.Budgets = append(s.Budgets, o.Budgets...)
 	s.Scalers = append(s.Scalers, o.Scalers...)
 	s.Ingresses = append(s.Ingresses, o.Ingresses...)
+	s.TargetGroups = append(s.TargetGroups, o.TargetGroups...)
 	s.StorageClasses = append(s.StorageClasses, o.StorageClasses...)
 	s.Pools = append(s.Pools, o.Pools...)
 	s.LaunchTemplates = append(s.LaunchTemplates, o.LaunchTemplates...)
@@ -97,6 +99,7 @@ type Pod struct {
 	Grace          Field[int] // terminationGracePeriodSeconds
 	HostNetwork    bool
 	Restart        string
+	ReadinessGates []string    // condition types
 	Containers     []Container // sidecars (restartable init containers) included
 	Volumes        []Volume
 }
@@ -220,6 +223,13 @@ type ServicePort struct {
 type Ingress struct {
 	Meta
 	Services []string
+}
+
+// A TargetGroup is a TargetGroupBinding of the AWS Load Balancer Controller: it
+// keeps the pods of a Service in a target group that exists.
+type TargetGroup struct {
+	Meta
+	Service string
 }
 
 // A Budget is a PodDisruptionBudget.
