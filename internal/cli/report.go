@@ -40,7 +40,11 @@ Lines that are no proof records are skipped, so a container's log will do. What
 several controllers have written of one interruption is put together.`
 
 const reportInterruptionsExamples = `  kubectl logs -n evenkeel-system deploy/evenkeel-controller | evenkeel report interruptions -
-  evenkeel report interruptions -o json 2026-11.jsonl | jq .summary`
+  evenkeel report interruptions -o json 2026-11.jsonl | jq .summary
+
+  # Each interruption as a trace, beside those of the services that it hit
+  evenkeel report interruptions -o otlp 2026-11.jsonl |
+    curl --fail --json @- http://collector:4318/v1/traces`
 
 func newReportInterruptions(s Streams) *cobra.Command {
 	var output string
@@ -51,7 +55,7 @@ func newReportInterruptions(s Streams) *cobra.Command {
 		Long:    reportInterruptionsHelp,
 		Example: reportInterruptionsExamples,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := checkOutput(output); err != nil && output != "otlp" {
 				return &ExitError{ExitUsage, err}
 			}
 			if len(args) == 0 {
@@ -65,6 +69,7 @@ func newReportInterruptions(s Streams) *cobra.Command {
 		},
 	}
 	outputFlag(c, &output)
+	c.Flag("output").Usage = "form of the output: table, json, yaml, or otlp, traces for /v1/traces of an OpenTelemetry collector"
 	c.Flags().BoolVar(&steps, "steps", false, "print each step, in the table too")
 	return c
 }
@@ -122,6 +127,9 @@ func readProof(s Streams, paths []string) ([]proof.Line, error) {
 }
 
 func printInterruptions(w io.Writer, lines []proof.Line, output string, steps bool) error {
+	if output == "otlp" {
+		return printData(w, proof.Spans(lines), "json")
+	}
 	summary := proof.Summarize(lines)
 	if output != "table" {
 		return printData(w, struct {

@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"os"
 	"slices"
@@ -239,5 +240,55 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("merged into %d", len(merged))
 		}
 		proof.Summarize(merged)
+		if _, err := json.Marshal(proof.Spans(merged)); err != nil {
+			t.Errorf("as spans: %v", err)
+		}
 	})
+}
+
+// TestSpans: the same interruptions as traces, in which each span is within its
+// parent, and which are the same each time.
+func TestSpans(t *testing.T) {
+	lines := play(proof.NewLedger("production"), lives())
+	data, err := json.MarshalIndent(proof.Spans(lines), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "spans.json", append(data, '\n'))
+
+	var out struct {
+		ResourceSpans []struct {
+			ScopeSpans []struct {
+				Spans []struct{ TraceID, SpanID, ParentSpanID, Name, StartTimeUnixNano, EndTimeUnixNano string }
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, r := range out.ResourceSpans {
+		spans := r.ScopeSpans[0].Spans
+		root := spans[0]
+		if root.ParentSpanID != "" || len(root.TraceID) != 32 {
+			t.Errorf("%+v is no root", root)
+		}
+		for _, s := range spans {
+			switch {
+			case len(s.SpanID) != 16 || seen[s.SpanID]:
+				t.Errorf("span %+v: no ID, or one that is there twice", s)
+			case s.TraceID != root.TraceID || s != root && s.ParentSpanID != root.SpanID:
+				t.Errorf("span %+v is not of trace %+v", s, root)
+			case s.StartTimeUnixNano < root.StartTimeUnixNano || s.EndTimeUnixNano > root.EndTimeUnixNano || s.EndTimeUnixNano < s.StartTimeUnixNano:
+				t.Errorf("span %+v is not within %+v", s, root)
+			}
+			seen[s.SpanID] = true
+		}
+	}
+	if len(out.ResourceSpans) != len(lines) {
+		t.Errorf("%d traces of %d interruptions", len(out.ResourceSpans), len(lines))
+	}
+	if empty, err := json.Marshal(proof.Spans(nil)); err != nil || string(empty) != `{"resourceSpans":[]}` {
+		t.Errorf("of nothing: %s, %v", empty, err)
+	}
 }
