@@ -8,13 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 
 	"github.com/evenkeel-dev/evenkeel/internal/agent"
 	"github.com/evenkeel-dev/evenkeel/internal/aws/metadata"
@@ -23,29 +20,10 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/gcp"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
+	"github.com/evenkeel-dev/evenkeel/internal/program"
 )
 
-// Exit codes, as in docs/reference/exit-codes.md.
-const (
-	exitUsage  = 2
-	exitUnable = 3
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "evenkeel-agent:", err)
-		var usage usageError
-		if errors.As(err, &usage) {
-			os.Exit(exitUsage)
-		}
-		os.Exit(exitUnable)
-	}
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ error }
+func main() { program.Main(command()) }
 
 // config is the command line.
 type config struct {
@@ -64,7 +42,7 @@ type config struct {
 
 func command() *cobra.Command {
 	var c config
-	cmd := &cobra.Command{
+	cmd := program.New(&cobra.Command{
 		Use:   "evenkeel-agent",
 		Short: "Mark a machine's node when the cloud tells the machine that it goes",
 		Long: `evenkeel-agent runs on every machine and listens to the metadata service of its
@@ -83,13 +61,7 @@ needs no queue, and reads and writes no object but its node.
 
   # Against a stand-in for the metadata service
   evenkeel-agent --node=worker-1 --kubeconfig=$HOME/.kube/config --metadata=http://127.0.0.1:1338`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &c) },
-	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nRun 'evenkeel-agent --help' for the flags", err)}
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &c) },
 	})
 	f := cmd.Flags()
 	f.StringVar(&c.node, "node", "", "name of the machine's node; default: $NODE_NAME")
@@ -108,26 +80,25 @@ needs no queue, and reads and writes no object but its node.
 }
 
 func run(ctx context.Context, c *config) error {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &c.logLevel}))
-	klog.SetSlogLogger(log.With("from", "client-go"))
+	log := program.Log(&c.logLevel)
 	if c.node == "" {
 		c.node = os.Getenv("NODE_NAME")
 	}
 	switch {
 	case c.node == "":
-		return usageError{errors.New("--node is required, or NODE_NAME in the environment: the node of this machine")}
+		return program.Usage(errors.New("--node is required, or NODE_NAME in the environment: the node of this machine"))
 	case c.poll < 100*time.Millisecond:
-		return usageError{fmt.Errorf("--poll=%s: must be at least 100ms", c.poll)}
+		return program.Usage(fmt.Errorf("--poll=%s: must be at least 100ms", c.poll))
 	}
 	switch c.cloud {
 	case "auto", "aws", "gcp", "azure":
 	default:
-		return usageError{fmt.Errorf("--cloud=%s: must be aws, gcp, azure or auto", c.cloud)}
+		return program.Usage(fmt.Errorf("--cloud=%s: must be aws, gcp, azure or auto", c.cloud))
 	}
 
 	var err error
 	if c.policy.Rebalance, err = drain.ParseRebalance(c.rebalance); err != nil {
-		return usageError{fmt.Errorf("--rebalance: %w", err)}
+		return program.Usage(fmt.Errorf("--rebalance: %w", err))
 	}
 
 	rc, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)

@@ -1,18 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,34 +24,11 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/gcp/gcptest"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi/nodeapitest"
+	"github.com/evenkeel-dev/evenkeel/internal/program"
+	"github.com/evenkeel-dev/evenkeel/internal/program/programtest"
 )
 
-var update = flag.Bool("update", false, "write the reference page anew")
-
-// TestReferencePage keeps docs/reference/evenkeel-agent.md what --help says.
-func TestReferencePage(t *testing.T) {
-	var help bytes.Buffer
-	cmd := command()
-	cmd.SetOut(&help)
-	cmd.SetArgs([]string{"--help"})
-	if err := cmd.Execute(); err != nil {
-		t.Fatal(err)
-	}
-	want := "<!-- Generated from --help: go test ./cmd/evenkeel-agent -update -->\n# evenkeel-agent\n\n```\n" + help.String() + "```\n"
-	const page = "../../docs/reference/evenkeel-agent.md"
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Error("the page is not what --help says; go test -update writes it anew")
-	}
-}
+func TestReferencePage(t *testing.T) { programtest.Reference(t, command()) }
 
 // TestUsage: mistakes are told apart from trouble.
 func TestUsage(t *testing.T) {
@@ -64,7 +43,7 @@ func TestUsage(t *testing.T) {
 		cmd := command()
 		cmd.SetArgs(args)
 		err := cmd.ExecuteContext(t.Context())
-		if _, ok := errors.AsType[usageError](err); !ok {
+		if _, ok := errors.AsType[program.UsageError](err); !ok {
 			t.Errorf("%q: %v, want a usage error", args, err)
 		}
 	}
@@ -153,10 +132,10 @@ func TestAzureIsToldThatTheNodeIsEmpty(t *testing.T) {
 // TestAWS runs against amazon-ec2-metadata-mock, which computes the time of an
 // interruption anew for each request: it must be marked once.
 func TestAWS(t *testing.T) {
-	endpoint := startMock(t)
+	mock := countRequests(t, startMock(t), "/spot/instance-action")
 	api := nodeapitest.New(t)
 	api.Put("n", "aws:///us-east-1a/i-1234567890abcdef0")
-	start(t, api, "--metadata="+endpoint)
+	start(t, api, "--metadata="+mock.URL)
 	rec := recorded(t, api, interruption.SpotInterruption)
 	if rec.Notice.Action != "terminate" || rec.Notice.Instance != "i-1234567890abcdef0" {
 		t.Errorf("%+v", rec)
@@ -164,9 +143,50 @@ func TestAWS(t *testing.T) {
 	if left := time.Until(rec.Deadline); left > 2*time.Minute+5*time.Second || left < time.Minute {
 		t.Errorf("%s left of 2 minutes", left)
 	}
-	time.Sleep(1500 * time.Millisecond) // not to wait for something, but to see that nothing happens
+	// The agent asks for one after the other: when it asks for the fifth time, it is
+	// done with four more that it has heard.
+	mock.wait(t, 5)
 	if after, ok := record(api); !ok || !after.Deadline.Equal(rec.Deadline) || !after.Stored.Equal(rec.Stored) {
 		t.Errorf("marked again:\n%+v\n%+v", rec, after)
+	}
+}
+
+// counted is a server before another one that counts requests of one kind.
+type counted struct {
+	*httptest.Server
+	n atomic.Int64
+}
+
+func countRequests(t *testing.T, endpoint, suffix string) *counted {
+	t.Helper()
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		// The mock may not listen yet; the agent asks again.
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	c := &counted{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, suffix) {
+			c.n.Add(1)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// wait returns when so many more requests have come.
+func (c *counted) wait(t *testing.T, more int64) {
+	t.Helper()
+	end := time.Now().Add(time.Minute) // means hung
+	for until := c.n.Load() + more; c.n.Load() < until; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d more requests have not come", until-c.n.Load())
+		}
 	}
 }
 

@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,37 +19,16 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 
 	"github.com/evenkeel-dev/evenkeel/internal/aws"
 	"github.com/evenkeel-dev/evenkeel/internal/controller"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
 	"github.com/evenkeel-dev/evenkeel/internal/price"
+	"github.com/evenkeel-dev/evenkeel/internal/program"
 	"github.com/evenkeel-dev/evenkeel/internal/web"
 )
 
-// Exit codes, as in docs/reference/exit-codes.md.
-const (
-	exitUsage  = 2
-	exitUnable = 3
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	cmd := command()
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "evenkeel-controller:", err)
-		var usage usageError
-		if errors.As(err, &usage) {
-			os.Exit(exitUsage)
-		}
-		os.Exit(exitUnable)
-	}
-}
-
-// usageError is a mistake in the command line.
-type usageError struct{ error }
+func main() { program.Main(command()) }
 
 // config is the command line.
 type config struct {
@@ -74,7 +51,7 @@ type config struct {
 
 func command() *cobra.Command {
 	var c config
-	cmd := &cobra.Command{
+	cmd := program.New(&cobra.Command{
 		Use:   "evenkeel-controller",
 		Short: "Empty nodes that are about to be taken away, replacing pods before evicting them",
 		Long: `evenkeel-controller reads interruption notices from an SQS queue. For each it
@@ -91,13 +68,7 @@ is started again.`,
 
   # From a laptop, with the current kubeconfig
   KUBECONFIG=~/.kube/config evenkeel-controller --sqs-queue=evenkeel-test --log-level=debug`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &c) },
-	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nRun 'evenkeel-controller --help' for the flags", err)}
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), &c) },
 	})
 	f := cmd.Flags()
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, else the pod's service account")
@@ -119,18 +90,17 @@ is started again.`,
 }
 
 func run(ctx context.Context, c *config) error {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: &c.logLevel, ReplaceAttr: durations}))
+	log := program.Log(&c.logLevel)
 	log.Info("starting", "queue", c.queue, "notice", c.lead)
-	klog.SetSlogLogger(log.With("from", "client-go"))
 	switch {
 	case c.queue == "":
-		return usageError{errors.New("--sqs-queue is required: the queue that EventBridge sends notices to")}
+		return program.Usage(errors.New("--sqs-queue is required: the queue that EventBridge sends notices to"))
 	case strings.Count(strings.Trim(c.lease, "/"), "/") != 1:
-		return usageError{fmt.Errorf("--lease=%s: must be namespace/name", c.lease)}
+		return program.Usage(fmt.Errorf("--lease=%s: must be namespace/name", c.lease))
 	}
 	decisions, err := c.policy.parse()
 	if err != nil {
-		return usageError{err}
+		return program.Usage(err)
 	}
 	identity, err := c.name()
 	if err != nil {
@@ -140,7 +110,7 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	queue, err := source(ctx, c, log)
+	client, err := aws.NewClient(ctx, c.region)
 	if err != nil {
 		return err
 	}
@@ -153,7 +123,8 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	ctl := controller.New(kube.New(api, log), []controller.Source{queue}, controller.Config{
+	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
+	ctl := controller.New(kube.New(api, log), []controller.Source{source(client, lookup, c, log)}, controller.Config{
 		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter, Hooks: hooks,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
 		Changes: meter.CountCosts(price.Builtin()),
@@ -171,14 +142,6 @@ func run(ctx context.Context, c *config) error {
 	}
 	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
 	return g.Wait()
-}
-
-// durations writes durations as "1.5s", not as a count of nanoseconds.
-func durations(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.StringValue(a.Value.Duration().String())
-	}
-	return a
 }
 
 // kubeAPIs returns a client for what a drain needs, and one for what can wait, with
@@ -234,14 +197,9 @@ func election(c *config, api kubernetes.Interface, identity string, told *told, 
 }
 
 // source reads the queue, wherever it is found by then.
-func source(ctx context.Context, c *config, log *slog.Logger) (*aws.Named, error) {
-	client, err := aws.NewClient(ctx, c.region)
-	if err != nil {
-		return nil, err
-	}
-	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
+func source(queue aws.Queue, lookup func(context.Context) (string, error), c *config, log *slog.Logger) *aws.Named {
 	open := func(url string) *aws.SQS {
-		return aws.NewSQS(client, aws.SQSConfig{QueueURL: url, Lead: c.lead, MaxForeign: c.foreign, Log: log})
+		return aws.NewSQS(queue, aws.SQSConfig{QueueURL: url, Lead: c.lead, MaxForeign: c.foreign, Log: log})
 	}
-	return aws.NewNamed(lookup, open, log), nil
+	return aws.NewNamed(lookup, open, log)
 }

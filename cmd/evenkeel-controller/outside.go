@@ -14,6 +14,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/controller"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
 	"github.com/evenkeel-dev/evenkeel/internal/notify"
+	"github.com/evenkeel-dev/evenkeel/internal/program"
 	"github.com/evenkeel-dev/evenkeel/internal/proof/journal"
 	"github.com/evenkeel-dev/evenkeel/internal/web"
 )
@@ -112,7 +113,7 @@ func notifier(ctx context.Context, o *outside, meter *web.Meter, log *slog.Logge
 		}
 		w, err := notify.NewWebhook(address, []byte(key))
 		if err != nil {
-			return nil, usageError{err}
+			return nil, program.Usage(err)
 		}
 		channels = append(channels, w)
 	}
@@ -123,13 +124,13 @@ func notifier(ctx context.Context, o *outside, meter *web.Meter, log *slog.Logge
 	if address != "" {
 		s, err := notify.NewSlack(address)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, program.Usage(err)
 		}
 		channels = append(channels, s)
 	}
 	if o.sns != "" {
 		if _, err := aws.ParseTopic(o.sns); err != nil {
-			return nil, usageError{fmt.Errorf("--notify-sns: %w", err)}
+			return nil, program.Usage(fmt.Errorf("--notify-sns: %w", err))
 		}
 		topic, err := aws.NewSNS(ctx, o.sns)
 		if err != nil {

@@ -16,19 +16,13 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 
 	"github.com/evenkeel-dev/evenkeel/internal/aws/ekscluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
 	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi"
-)
-
-// Exit codes, as in docs/reference/exit-codes.md.
-const (
-	exitUsage  = 2
-	exitUnable = 3
+	"github.com/evenkeel-dev/evenkeel/internal/program"
 )
 
 const help = `evenkeel-lambda is an AWS Lambda function (runtime provided.al2023, handler
@@ -58,16 +52,16 @@ func main() {
 		if errors.Is(err, flag.ErrHelp) {
 			return
 		}
-		os.Exit(exitUsage)
+		os.Exit(program.ExitUsage)
 	}
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 		fmt.Fprint(os.Stderr, "evenkeel-lambda: this is a Lambda function, and AWS_LAMBDA_RUNTIME_API is not set\n\n", help)
-		os.Exit(exitUsage)
+		os.Exit(program.ExitUsage)
 	}
 	h, err := prepare(context.Background(), os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "evenkeel-lambda:", err)
-		os.Exit(exitUnable)
+		os.Exit(program.ExitUnable)
 	}
 	lambda.Start(h.handle)
 }
@@ -117,8 +111,7 @@ func prepare(ctx context.Context, env func(string) string) (*handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: s.logLevel, ReplaceAttr: durations}))
-	klog.SetSlogLogger(log.With("from", "client-go"))
+	log := program.Log(s.logLevel)
 	found, err := ekscluster.Find(ctx, s.cluster)
 	if err != nil {
 		return nil, err
@@ -138,14 +131,6 @@ func prepare(ctx context.Context, env func(string) string) (*handler, error) {
 	}
 	d := &drainer{settings: s, api: api, nodes: nodes, log: log}
 	return &handler{settings: s, nodes: nodes, drain: d.run, log: log}, nil
-}
-
-// durations writes durations as "1.5s", not as a count of nanoseconds.
-func durations(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.StringValue(a.Value.Duration().String())
-	}
-	return a
 }
 
 // unmetered counts nothing: a function has nobody who asks.

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,27 +26,11 @@ import (
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/kube/nodeapi/nodeapitest"
+	"github.com/evenkeel-dev/evenkeel/internal/program/programtest"
 )
 
-var update = flag.Bool("update", false, "write the reference page anew")
-
 // TestReferencePage keeps docs/reference/evenkeel-lambda.md what -help says.
-func TestReferencePage(t *testing.T) {
-	want := "<!-- Generated from -help: go test ./cmd/evenkeel-lambda -update -->\n# evenkeel-lambda\n\n```\n" + help + "```\n"
-	const page = "../../docs/reference/evenkeel-lambda.md"
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Error("the page is not what -help says; go test -update writes it anew")
-	}
-}
+func TestReferencePage(t *testing.T) { programtest.Page(t, "evenkeel-lambda", "-help", help) }
 
 func TestSettings(t *testing.T) {
 	for _, row := range []struct {

@@ -25,8 +25,8 @@ var levels = [][]string{
 	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice"},
-	// What a person types.
-	{"internal/cli"},
+	// What a person types, and what the mains of services share.
+	{"internal/cli", "internal/program"},
 	// Mains: wiring.
 	{"cmd/evenkeel", "cmd/evenkeel-controller", "cmd/evenkeel-agent", "cmd/evenkeel-lambda", "cmd/evenkeel-run"},
 }
