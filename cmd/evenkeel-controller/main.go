@@ -124,7 +124,7 @@ func run(ctx context.Context, c *config) error {
 		return err
 	}
 	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
-	ctl := controller.New(kube.New(api, log), []controller.Source{source(client, lookup, c, log)}, controller.Config{
+	ctl := controller.New(kube.New(api, log), []controller.Source{source(client, lookup, c, meter, log)}, controller.Config{
 		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter, Hooks: hooks,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
 		Changes: meter.CountCosts(price.Builtin()),
@@ -197,9 +197,12 @@ func election(c *config, api kubernetes.Interface, identity string, told *told, 
 }
 
 // source reads the queue, wherever it is found by then.
-func source(queue aws.Queue, lookup func(context.Context) (string, error), c *config, log *slog.Logger) *aws.Named {
+func source(queue aws.Queue, lookup func(context.Context) (string, error), c *config, meter *web.Meter, log *slog.Logger) *aws.Named {
 	open := func(url string) *aws.SQS {
-		return aws.NewSQS(queue, aws.SQSConfig{QueueURL: url, Lead: c.lead, MaxForeign: c.foreign, Log: log})
+		return aws.NewSQS(queue, aws.SQSConfig{
+			QueueURL: url, Lead: c.lead, MaxForeign: c.foreign, Log: log,
+			Count: func(o aws.Outcome) { meter.Message(string(o)) },
+		})
 	}
 	return aws.NewNamed(lookup, open, log)
 }

@@ -34,6 +34,12 @@ var (
 		Meaning: "One interruption often brings several: `notice-received` is the first of a node, `already-recorded` the others. " +
 			"Many `not-our-instance` mean that other clusters' notices arrive on this queue. `deadline-expired` are notices that were read after their machine should have gone: the queue was not read for a while.",
 	}
+	Messages = Metric{
+		Name: "evenkeel_queue_messages_total", Type: Counter, Labels: []string{"outcome"},
+		Help: "Messages that were received from the queue, by what became of each receipt.",
+		Meaning: "One message counts each time that it is received. `acknowledged` and `ignored` (an event that asks for nothing) are its last. `malformed` are messages that cannot be read, left to the queue's redrive policy: a rule or another sender writes something else to this queue; the log has one line with an excerpt for each cause. " +
+			"`not-ours` are about instances of other clusters, left for their owner: where they keep growing, nobody else reads the queue. `given-back` could not be stored (the Kubernetes API was away) and come again; `delete-failed` are stored and come again, which changes nothing.",
+	}
 	NoticeAge = Metric{
 		Name: "evenkeel_notice_age_seconds", Type: Histogram, Buckets: seconds,
 		Help:    "From the time of the event to the moment when a source of ours read it.",
@@ -147,7 +153,7 @@ var (
 
 // Catalog lists every metric, in the order of the documentation.
 var Catalog = []Metric{
-	Notices, NoticeAge, NoticeToStored, NoticeToCordon, NoticeToEmpty,
+	Notices, Messages, NoticeAge, NoticeToStored, NoticeToCordon, NoticeToEmpty,
 	Interruptions, Draining, Pods, Blocked, LostPodSeconds,
 	Effects, Notifications, StepSeconds, InSync, Leader,
 	Cost, OnDemandCost, Spent, Saved, HeadroomCost, Unpriced, OldestPrice,

@@ -27,6 +27,7 @@ import (
 type Meter struct {
 	registry      *prometheus.Registry
 	notices       *prometheus.CounterVec
+	messages      *prometheus.CounterVec
 	age           prometheus.Histogram
 	stored        prometheus.Histogram
 	cordon        prometheus.Histogram
@@ -50,7 +51,7 @@ type Meter struct {
 func NewMeter() *Meter {
 	m := &Meter{
 		registry: prometheus.NewRegistry(),
-		notices:  counters(metrics.Notices), age: histogram(metrics.NoticeAge), stored: histogram(metrics.NoticeToStored),
+		notices:  counters(metrics.Notices), messages: counters(metrics.Messages), age: histogram(metrics.NoticeAge), stored: histogram(metrics.NoticeToStored),
 		cordon: histogram(metrics.NoticeToCordon), empty: histogram(metrics.NoticeToEmpty),
 		interruptions: counters(metrics.Interruptions), draining: gauge(metrics.Draining),
 		pods: counters(metrics.Pods), blocked: counters(metrics.Blocked),
@@ -59,7 +60,7 @@ func NewMeter() *Meter {
 		synced: gauge(metrics.InSync), leader: gauge(metrics.Leader),
 		open: open{byID: make(map[string]*counted), budgets: make(map[string]bool)},
 	}
-	m.registry.MustRegister(m.notices, m.age, m.stored, m.cordon, m.empty, m.interruptions, m.draining, m.pods, m.blocked,
+	m.registry.MustRegister(m.notices, m.messages, m.age, m.stored, m.cordon, m.empty, m.interruptions, m.draining, m.pods, m.blocked,
 		m.lost, m.effects, m.notifications, m.step, m.synced, m.leader,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -85,6 +86,9 @@ func (m *Meter) Notice(n interruption.Notice, answer drain.Reason, waited time.D
 	}
 	m.stored.Observe(waited.Seconds())
 }
+
+// Message counts one receipt of a message by what became of it.
+func (m *Meter) Message(outcome string) { m.messages.WithLabelValues(outcome).Inc() }
 
 // Effect counts an effect by how it ended.
 func (m *Meter) Effect(e drain.Effect, o drain.Outcome, sinceNotice time.Duration) {

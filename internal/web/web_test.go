@@ -25,6 +25,7 @@ func TestCatalog(t *testing.T) {
 	m.Notice(interruption.Notice{Cloud: interruption.AWS, Kind: interruption.SpotInterruption}, drain.NoticeReceived, 0)
 	m.Effect(drain.Effect{Kind: drain.Store, Reason: drain.NoticeReceived}, drain.Done, time.Second)
 	m.Effect(drain.Effect{Kind: drain.Store, Reason: drain.NodeEmptied}, drain.Done, time.Minute)
+	m.Message("malformed")
 	m.Step(time.Millisecond)
 	m.Synced()
 	m.Leading(true)
