@@ -26,7 +26,13 @@ import (
 
 func readRules(t *testing.T) *rulefmt.RuleGroups {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(rendered, "prometheus", "rules.yaml"))
+	return readRulesOf(t, filepath.Join(rendered, "prometheus"))
+}
+
+// readRulesOf reads the rules of a folder as Prometheus does.
+func readRulesOf(t *testing.T, folder string) *rulefmt.RuleGroups {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(folder, "rules.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +63,11 @@ type ruleTest struct {
 // TestAlerts runs the rendered tests as promtool does: the rules are evaluated
 // every minute over the given series, and ALERTS is asked what fires. Each alert
 // must have a test in which it does and one in which it does not.
-func TestAlerts(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(rendered, "prometheus", "rules_test.yaml"))
+func TestAlerts(t *testing.T) { testAlerts(t, filepath.Join(rendered, "prometheus")) }
+
+// testAlerts runs rules_test.yaml of a folder.
+func testAlerts(t *testing.T, folder string) {
+	data, err := os.ReadFile(filepath.Join(folder, "rules_test.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +80,7 @@ func TestAlerts(t *testing.T) {
 	fires, quiet := make(map[string]bool), make(map[string]bool)
 	for _, tt := range file.Tests {
 		t.Run(tt.Name, func(t *testing.T) {
-			for i, got := range evaluate(t, tt) {
+			for i, got := range evaluate(t, folder, tt) {
 				want := tt.ExprTests[i].Samples[0].Value
 				if got != want {
 					t.Errorf("%s at %s = %v, want %v", tt.ExprTests[i].Expr, tt.ExprTests[i].EvalTime, got, want)
@@ -85,7 +94,7 @@ func TestAlerts(t *testing.T) {
 			}
 		})
 	}
-	for _, g := range readRules(t).Groups {
+	for _, g := range readRulesOf(t, folder).Groups {
 		for _, r := range g.Rules {
 			if r.Alert != "" && (!fires[r.Alert] || !quiet[r.Alert]) {
 				t.Errorf("%s: tested to fire %v, to stay quiet %v; want both", r.Alert, fires[r.Alert], quiet[r.Alert])
@@ -94,8 +103,8 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// evaluate returns the value of each expression of a test.
-func evaluate(t *testing.T, tt ruleTest) []float64 {
+// evaluate returns the value of each expression of a test of a folder's rules.
+func evaluate(t *testing.T, folder string, tt ruleTest) []float64 {
 	t.Helper()
 	load := "load 1m\n"
 	for _, s := range tt.InputSeries {
@@ -113,7 +122,7 @@ func evaluate(t *testing.T, tt ruleTest) []float64 {
 		NotifyFunc: func(context.Context, string, ...*rules.Alert) {},
 		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
-	groups, errs := manager.LoadGroups(time.Minute, labels.EmptyLabels(), "", nil, false, filepath.Join(rendered, "prometheus", "rules.yaml"))
+	groups, errs := manager.LoadGroups(time.Minute, labels.EmptyLabels(), "", nil, false, filepath.Join(folder, "rules.yaml"))
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

@@ -52,6 +52,7 @@ const (
 var kinds = map[string]string{
 	"nodes": "Node", "pods": "Pod", "services": "Service", "replicationcontrollers": "ReplicationController", "replicasets": "ReplicaSet",
 	"deployments": "Deployment", "statefulsets": "StatefulSet", "jobs": "Job", "poddisruptionbudgets": "PodDisruptionBudget",
+	"horizontalpodautoscalers": "HorizontalPodAutoscaler",
 }
 
 // put stores an object and tells the watchers; c is locked.
@@ -134,11 +135,11 @@ func (c *liveCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		items := []any{}
 		for _, p := range slices.Sorted(maps.Keys(c.objects)) {
 			o := c.objects[p]
-			if collectionOf(p) == path && (node == "" || o["spec"].(map[string]any)["nodeName"] == node) {
+			if (collectionOf(p) == path || strings.HasPrefix(p, path+"/")) && (node == "" || o["spec"].(map[string]any)["nodeName"] == node) {
 				items = append(items, o)
 			}
 		}
-		answer(200, map[string]any{"kind": kind + "List", "apiVersion": strings.TrimPrefix(strings.TrimPrefix(path[:strings.LastIndexByte(path, '/')], "/apis/"), "/api/"),
+		answer(200, map[string]any{"kind": kind + "List", "apiVersion": groupVersion(path),
 			"metadata": map[string]any{"resourceVersion": strconv.Itoa(c.version)}, "items": items})
 	case r.Method == http.MethodPost && strings.HasSuffix(path, "/eviction"):
 		c.remove(strings.TrimSuffix(path, "/eviction"))
@@ -167,6 +168,12 @@ func (c *liveCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		status(405, "MethodNotAllowed")
 	}
+}
+
+// groupVersion returns "apps/v1" for the path of a list, of a namespace or of all.
+func groupVersion(path string) string {
+	of, _, _ := strings.Cut(path[:strings.LastIndexByte(path, '/')], "/namespaces/")
+	return strings.TrimPrefix(strings.TrimPrefix(of, "/apis/"), "/api/")
 }
 
 // without drops nulls, as a merge patch does.

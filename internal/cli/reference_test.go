@@ -27,6 +27,7 @@ func TestReferencePage(t *testing.T) {
 		{"report", "interruptions"},
 		{"drain"},
 		{"cancel"},
+		{"runbook"},
 	} {
 		var help bytes.Buffer
 		if code := Main(t.Context(), append(args, "--help"), Streams{In: strings.NewReader(""), Out: &help, Err: &help}); code != 0 {

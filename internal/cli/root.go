@@ -28,6 +28,7 @@ func commands(s Streams) []*cobra.Command {
 		NewReportCommand(s),
 		NewDrainCommand(s),
 		NewCancelCommand(s),
+		NewRunbookCommand(s),
 	}
 }
 

@@ -20,9 +20,9 @@ const module = "github.com/evenkeel-dev/evenkeel/"
 // here is an error: where it belongs is decided once, by whoever adds it.
 var levels = [][]string{
 	// Plain data and pure decoding.
-	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "examples/market-intel-brain"},
+	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "docs/runbooks", "examples/market-intel-brain"},
 	// Pure decisions.
-	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart"},
+	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart", "internal/runbook"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice"},
 	// What a person types, and what the mains of services share.
@@ -54,6 +54,7 @@ var pure = map[string][]string{
 	"internal/trace":        {},
 	"internal/rows":         {},
 	"internal/price":        {},
+	"internal/runbook":      {"sigs.k8s.io/yaml"},
 }
 
 // impure is what no pure package imports.
