@@ -18,6 +18,7 @@ import (
 type Metrics struct {
 	ticks  *prometheus.CounterVec // by outcome
 	alerts prometheus.Counter
+	wait   prometheus.Histogram // of records, from when they were sent until they were used
 	lag    *prometheus.Desc
 	age    *prometheus.Desc
 
@@ -37,6 +38,11 @@ func NewMetrics() *Metrics {
 		alerts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mib_analytics_alerts_total",
 			Help: "Alerts that the broker has acknowledged.",
+		}),
+		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "mib_analytics_wait_seconds",
+			Help:    "How long ticks were in the topic before they were used and what they gave cause to was acknowledged.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 		lag: prometheus.NewDesc("mib_consumer_lag",
 			"Records of a partition that are in the topic and not used yet. Only the member that has a partition shows it, so the sum over members is the lag of the group.",
@@ -75,12 +81,16 @@ func (m *Metrics) used(p *part) {
 		m.ticks.WithLabelValues(outcome).Add(float64(max(0, n)))
 	}
 	m.alerts.Add(float64(len(p.alerts)))
+	now := time.Now()
+	for _, r := range p.records {
+		m.wait.Observe(max(0, now.Sub(r.Timestamp).Seconds()))
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.offsets[p.partition]; ok {
 		m.offsets[p.partition] = p.offset
 	}
-	m.newest = time.Now()
+	m.newest = now
 }
 
 // lagTimeout bounds how long a scrape waits for the broker.
@@ -121,6 +131,7 @@ func (m *Metrics) Lag(ctx context.Context) (map[int32]int64, error) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.ticks.Describe(ch)
 	m.alerts.Describe(ch)
+	m.wait.Describe(ch)
 	ch <- m.lag
 	ch <- m.age
 }
@@ -131,6 +142,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.ticks.Collect(ch)
 	m.alerts.Collect(ch)
+	m.wait.Collect(ch)
 	if lag, err := m.Lag(context.Background()); err == nil {
 		for p, n := range lag {
 			ch <- prometheus.MustNewConstMetric(m.lag, prometheus.GaugeValue, float64(n), stream.Ticks, strconv.Itoa(int(p)))

@@ -125,6 +125,16 @@ mib_analytics_ticks_total{outcome="used"} 570
 		t.Error(err)
 	}
 
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "mib_analytics_wait_seconds" && f.GetMetric()[0].GetHistogram().GetSampleCount() != 570 {
+			t.Errorf("waits of %d ticks", f.GetMetric()[0].GetHistogram().GetSampleCount())
+		}
+	}
+
 	// A broker that does not answer is no empty topic.
 	c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

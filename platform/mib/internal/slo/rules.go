@@ -135,8 +135,8 @@ func (s SLO) events(bad float64, badFor, allFor int) []series {
 	}
 	if s.Histogram != "" {
 		return []series{
-			{s.Histogram + "_count", grows(rate, rate)},
-			{fmt.Sprintf("%s_bucket{le=%q}", s.Histogram, strconv.FormatFloat(s.Within, 'g', -1, 64)), grows(rate-n, rate)},
+			{fmt.Sprintf("%s_count{%s}", s.Histogram, s.Example), grows(rate, rate)},
+			{fmt.Sprintf("%s_bucket{%s}", s.Histogram, list(s.Example, fmt.Sprintf("le=%q", strconv.FormatFloat(s.Within, 'g', -1, 64)))), grows(rate-n, rate)},
 		}
 	}
 	return []series{{s.BadSeries, grows(n, 0)}, {s.GoodSeries, grows(rate-n, rate)}}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,8 @@ type SLO struct {
 	// Measured: an event of the histogram is good if it took at most Within seconds,
 	// which has to be one of the histogram's bounds.
 	Histogram string  `yaml:"histogram"`
+	Where     string  `yaml:"where"`   // which of its events: matchers of labels
+	Example   string  `yaml:"example"` // labels of one that matches
 	Within    float64 `yaml:"within"`
 }
 
@@ -78,7 +81,7 @@ func Parse(data []byte) (File, error) {
 
 func (s SLO) check() error {
 	counted := s.Total != "" || s.Bad != "" || s.BadSeries != "" || s.GoodSeries != ""
-	measured := s.Histogram != "" || s.Within != 0
+	measured := s.Histogram != "" || s.Within != 0 || s.Where != "" || s.Example != ""
 	switch {
 	case !word.MatchString(s.Name):
 		return fmt.Errorf("name: %q is not one lower-case word", s.Name)
@@ -92,6 +95,8 @@ func (s SLO) check() error {
 		return errors.New("total, bad, badSeries, goodSeries: all four or none")
 	case measured && (!metric.MatchString(s.Histogram) || !(s.Within > 0)):
 		return errors.New("histogram, within: want the name of a metric and seconds")
+	case (s.Where == "") != (s.Example == ""):
+		return errors.New("where, example: both or none")
 	case s.fastest() >= 1:
 		return fmt.Errorf("objective: with %v nothing fails 14.4 times too often, so the fast alert could not fire", s.Objective)
 	}
@@ -118,10 +123,16 @@ func (s SLO) fastest() float64 { return burns[0].factor * (1 - s.Objective) }
 func (s SLO) ratio(window string) string {
 	if s.Histogram != "" {
 		// Prometheus 3 writes a whole bound as 5.0, older ones as 5.
-		return fmt.Sprintf(`1 - sum(rate(%[1]s_bucket{le=~"%[2]s"}[%[3]s])) / sum(rate(%[1]s_count[%[3]s]))`, s.Histogram, s.bound(), window)
+		return fmt.Sprintf(`1 - sum(rate(%s_bucket{%s}[%s])) / sum(rate(%s_count{%s}[%s]))`,
+			s.Histogram, list(s.Where, `le=~"`+s.bound()+`"`), window, s.Histogram, s.Where, window)
 	}
 	// Without a bad event there is no series of one: that is 0, not unknown.
 	return fmt.Sprintf("(sum(rate(%s[%s])) or vector(0)) / sum(rate(%s[%s]))", s.Bad, window, s.Total, window)
+}
+
+// list joins matchers of labels.
+func list(matchers ...string) string {
+	return strings.Join(slices.DeleteFunc(matchers, func(m string) bool { return m == "" }), ",")
 }
 
 func (s SLO) bound() string {
