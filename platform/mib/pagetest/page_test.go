@@ -274,10 +274,11 @@ func TestKeyboard(t *testing.T) {
 func TestNarrowAndStill(t *testing.T) {
 	b := newTab(t)
 	url := "http://" + newBrain(t).listen
-	for _, w := range []int64{320, 390, 800, 1100} {
+	for _, w := range []int64{320, 390, 800, 1100, width} {
 		b.do(chromedp.EmulateViewport(w, 800))
 		b.open(url + "/?q=crude")
-		b.until("an answer", "document.querySelector('.passages')")
+		b.do(chromedp.Click(chromedp.CSS("#similar button")))
+		b.until("both answers", "document.querySelector('.passages') && document.querySelector('.episodes')")
 		if got := eval[int64](b, "document.documentElement.scrollWidth"); got > w {
 			t.Errorf("at a width of %d it is %d wide", w, got)
 		}

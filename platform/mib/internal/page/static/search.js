@@ -151,7 +151,10 @@ export class Similar {
     const changes = a.episodes.filter((e) => e.after).map((e) => e.after.change);
     const out = [];
     if (a.n > 0) {
-      out.push(summaryTable([a], a.days, () => changes, 'episode'),
+      const stat = (name, value, kind) => el('div', {}, el('dt', {}, name), el('dd', { class: kind }, value));
+      out.push(el('h3', {}, `What ${a.symbol} did in the ${a.days} days after`),
+        el('dl', { class: 'stats' }, stat('Median', percent(a.median), sign(a.median)), stat('Range', `${percent(a.low)} to ${percent(a.high)}`), stat('Higher after', `${a.rose} of ${plural(a.n, 'episode')}`)),
+        strip(changes, a, bound([a])),
         el('p', { class: 'note' }, el('strong', {}, 'Not a prediction. '), `${plural(a.n, 'episode')}; what happened after each, once.`));
     }
     out.push(el('table', { class: 'episodes' },
