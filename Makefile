@@ -1,6 +1,6 @@
 # Everything here needs Go and nothing else, unless a target says so.
 
-PROGRAMS := ./cmd/... ./platform/gateway ./platform/engine
+PROGRAMS := ./cmd/... ./platform/gateway ./platform/engine ./platform/batch
 EVENKEEL_DATA ?= $(wildcard $(abspath ../shared/data))
 export EVENKEEL_DATA
 

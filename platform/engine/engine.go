@@ -79,7 +79,7 @@ type receipt struct {
 	Quantity int64     `json:"quantity"`
 	Price    float64   `json:"price"`
 	At       time.Time `json:"at"`
-	Count    int64     `json:"count"` // orders that this process has recorded
+	Count    int64     `json:"count"` // orders in the ledger of this process
 }
 
 func (e *engine) order(w http.ResponseWriter, r *http.Request) {

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +93,31 @@ func TestOrderIsRecordedBeforeItIsAnswered(t *testing.T) {
 	ledger.err = errors.New("broken pipe")
 	if w := do(e.routes(), "POST", "/v1/orders", `{"id":"a-2","symbol":"WTI","quantity":5}`); w.Code != 500 {
 		t.Errorf("an order that was not recorded was answered with %d", w.Code)
+	}
+}
+
+// A ledger in a file is gone on with by the next engine, and has one writer.
+func TestLedgerInAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "volume", "ledger")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for i := range int64(3) {
+		l, file, err := openLedger(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := l.record(order{ID: "a", Symbol: "WTI"}, at); n != i+1 || err != nil {
+			t.Errorf("order %d: it is number %d, %v", i+1, n, err)
+		}
+		if _, _, err := openLedger(path); err == nil || !strings.Contains(err.Error(), "another process") {
+			t.Errorf("a second writer: %v", err)
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || bytes.Count(data, []byte(`{"ledger":"order"`)) != 3 {
+		t.Errorf("%v\n%s", err, data)
 	}
 }
 

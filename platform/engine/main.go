@@ -25,8 +25,9 @@ Serves
   GET  /v1/quote?symbol=WTI    price and moving average of a generated series
   POST /v1/orders              records {"id":"...","symbol":"WTI","quantity":5}
 
-Every order is written to standard output as one line of JSON before it is
-answered; standard output carries nothing else. The log goes to standard error.
+Every order is written to standard output, or to the file of --ledger, as one
+line of JSON before it is answered; standard output carries nothing else. The log
+goes to standard error.
 
 At SIGTERM the engine turns /readyz to 503, serves on until traffic has stopped,
 finishes what it has begun and exits with 0. EVENKEEL_GRACE_SECONDS must be the
@@ -53,6 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	warmup := flags.Duration("warmup", 0, "be ready no earlier than this `duration` after the start, as an engine with more state would")
 	serviceTime := flags.Bool("service-time", false, "take 1 to 15 ms longer for every request, drawn from the seed")
 	seed := flags.Uint64("seed", 1, "`number` from which prices and service times are drawn")
+	ledgerFile := flags.String("ledger", "", "append orders to this `file`, which a later engine goes on with; default: standard output")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -65,6 +67,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	e := newEngine(*seed, stdout)
+	if *ledgerFile != "" {
+		l, file, err := openLedger(*ledgerFile)
+		if err != nil {
+			log.Error("engine cannot start", "err", err)
+			return 1
+		}
+		defer file.Close()
+		e.ledger = l
+		log.Info("ledger opened", "file", *ledgerFile, "orders", l.count)
+	}
 	if *serviceTime {
 		e.work = newServiceTime(*seed)
 	}

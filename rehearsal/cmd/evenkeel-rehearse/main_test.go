@@ -76,7 +76,7 @@ func install(t *testing.T) *program {
 	t.Helper()
 	p := &program{t, t.TempDir(), t.TempDir()}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.dir+"/",
-		"../../../cmd/evenkeel-controller", "../../../platform/gateway", "../../../platform/engine")
+		"../../../cmd/evenkeel-controller", "../../../platform/gateway", "../../../platform/engine", "../../../platform/batch")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the programs: %v\n%s", err, out)
 	}
@@ -246,6 +246,7 @@ func TestMistakes(t *testing.T) {
 		{"--fault=apiserver-stop=soon", exitUsage, "such as 10s"},
 		{"--nonsense", exitUsage, "--help"},
 		{"--trace=/nowhere.csv", exitUsage, "/nowhere.csv"},
+		{"--manifests=/nowhere", exitUsage, "/nowhere"},
 		{"--scenario=/nowhere.yaml", exitUsage, "/nowhere.yaml"},
 		{"--bin=/nowhere", exitUsage, "make build"},
 		{"--compare --handler=drain", exitUsage, "leave --handler out"},

@@ -47,6 +47,10 @@ const runExamples = `  # The built-in scenario: Market Intel Brain on six spot n
   # With the controller killed at random points of every drain
   evenkeel-rehearse --fault controller-kill
 
+  # With a StatefulSet and Jobs
+  evenkeel-rehearse --scenario examples/stateful-and-jobs/scenario.yaml \
+    -f examples/stateful-and-jobs/platform.yaml --manifests examples/stateful-and-jobs/manifests
+
   # What would be played?
   evenkeel-rehearse --seed 7 --dry-run`
 
@@ -61,6 +65,7 @@ var errVerdict = errors.New("the verdict is fail")
 type runFlags struct {
 	scenario  string
 	platform  string
+	manifests []string
 	trace     string
 	zones     []string
 	handler   string
@@ -92,6 +97,7 @@ func newRunCommand(io streams) *cobra.Command {
 	fs.SortFlags = false
 	fs.StringVar(&f.scenario, "scenario", "", "scenario file; default: the built-in one, see --print-scenario")
 	fs.StringVarP(&f.platform, "filename", "f", "", "platform file to rehearse; default: Market Intel Brain's")
+	fs.StringSliceVar(&f.manifests, "manifests", nil, "manifests that stand beside the platform's: files, or folders of *.yaml.\nEvery unit of their Jobs must be done")
 	fs.StringVar(&f.trace, "trace", "", "spot availability history (CSV) to play; default: a generated one with like statistics")
 	fs.StringSliceVar(&f.zones, "zones", nil, "zones or pools of the trace to play, one for each spot pool; default: the most available ones")
 	fs.StringVar(&f.handler, "handler", rehearse.Evenkeel, "who handles interruptions: evenkeel, drain (cordon and evict at once) or none")
@@ -207,7 +213,37 @@ func (f *runFlags) config(cmd *cobra.Command) (*rehearse.Config, error) {
 	if c.Platform, err = platform(f.platform, sc, c.Bin); err != nil {
 		return nil, err
 	}
+	if err := addManifests(c.Platform, f.manifests, sc, c.Bin); err != nil {
+		return nil, err
+	}
 	return c, c.Check()
+}
+
+// addManifests reads what stands beside the platform.
+func addManifests(p *rehearse.Platform, paths []string, sc *scenario.Scenario, bin string) error {
+	for _, path := range paths {
+		files := []string{path}
+		if info, err := os.Stat(path); err != nil {
+			return fmt.Errorf("--manifests: %w", err)
+		} else if info.IsDir() {
+			if files, err = filepath.Glob(filepath.Join(path, "*.yaml")); err != nil {
+				return fmt.Errorf("--manifests: %w", err)
+			}
+			if len(files) == 0 {
+				return fmt.Errorf("--manifests: %s has no *.yaml", path)
+			}
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return fmt.Errorf("--manifests: %w", err)
+			}
+			if err := p.Add(file, data, sc.Images, bin); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // platform reads what is rehearsed.

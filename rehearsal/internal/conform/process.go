@@ -104,7 +104,7 @@ func startProcess(s *spawner, c Config, id int) (*process, error) {
 	reading.Go(func() {
 		defer pr.Close()
 		out := &output{pipe: pr, exited: exited}
-		for e, err := range load.ReadLedger(out) {
+		for e, err := range load.ReadLedger(out, load.Orders) {
 			if err != nil {
 				break // unreachable: output ends without an error
 			}

@@ -37,6 +37,8 @@
 //   - A volume is a folder, pods/<uid>/volumes/<volume>. Where a mountPath of a
 //     container begins a path in its command, its args or a value of its env, it
 //     is replaced by that folder. A path that is compiled into a program is not.
+//     A PersistentVolume is the folder of its hostPath, whichever machine the pod
+//     runs on; nothing attaches or detaches it.
 //     The working directory is pods/<uid>/containers/<container> unless
 //     workingDir lies in a mount.
 //   - Instead of the token that is mounted at
@@ -52,5 +54,5 @@
 //   - Resources are not enforced, users and security contexts are ignored, and
 //     image pull back-off has no second stage: an image is in the table or not.
 //   - Not played: gRPC probes, activeDeadlineSeconds, container restart rules,
-//     persistent volumes, ephemeral containers, static pods, in-place resize.
+//     persistent volumes of other kinds, ephemeral containers, static pods, in-place resize.
 package kubelet

@@ -66,10 +66,31 @@ func TestVolumes(t *testing.T) {
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cm"}, Data: map[string]string{"a": "config", "b": "other"}},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s"}, Data: map[string][]byte{"key": []byte("hidden")}},
 	)
-	host := t.TempDir()
+	host, disk := t.TempDir(), t.TempDir()
+	for _, create := range []func() error{
+		func() error {
+			_, err := c.client.CoreV1().PersistentVolumes().Create(t.Context(), &corev1.PersistentVolume{
+				ObjectMeta: metav1.ObjectMeta{Name: "pv"},
+				Spec:       corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: disk}}},
+			}, metav1.CreateOptions{})
+			return err
+		},
+		func() error {
+			_, err := c.client.CoreV1().PersistentVolumeClaims("shop").Create(t.Context(), &corev1.PersistentVolumeClaim{
+				ObjectMeta: metav1.ObjectMeta{Name: "data"},
+				Spec:       corev1.PersistentVolumeClaimSpec{VolumeName: "pv"},
+				Status:     corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+			}, metav1.CreateOptions{})
+			return err
+		},
+	} {
+		if err := create(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	annotations := corev1.DownwardAPIVolumeFile{Path: "annotations", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations"}}
 	c.create(testPod("web", `
-cat /etc/cm/a /etc/s/sub/k /etc/all/b /etc/all/token; ls /etc/cm; echo host >/host/file; echo shared >/shared/x
+cat /etc/cm/a /etc/s/sub/k /etc/all/b /etc/all/token; ls /etc/cm; echo host >/host/file; echo kept >/data/file; echo shared >/shared/x
 until grep -q soon /etc/podinfo/annotations; do sleep 0.01; done; cat /etc/podinfo/annotations; echo; cat /etc/podinfo/app
 while :; do sleep 0.05; done`, func(p *corev1.Pod) {
 		p.Spec.Volumes = []corev1.Volume{
@@ -77,6 +98,7 @@ while :; do sleep 0.05; done`, func(p *corev1.Pod) {
 			{Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", Items: []corev1.KeyToPath{{Key: "key", Path: "sub/k", Mode: new(int32(0o400))}}}}},
 			{Name: "shared", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 			{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: host}}},
+			{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
 			{Name: "info", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{
 				annotations, {Path: "app", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['app']"}}}}}},
 			{Name: "all", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
@@ -85,7 +107,7 @@ while :; do sleep 0.05; done`, func(p *corev1.Pod) {
 				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(600))}},
 			}}}},
 		}
-		for _, v := range [][2]string{{"cm", "/etc/cm"}, {"s", "/etc/s"}, {"shared", "/shared"}, {"host", "/host"}, {"info", "/etc/podinfo"}, {"all", "/etc/all"}} {
+		for _, v := range [][2]string{{"cm", "/etc/cm"}, {"s", "/etc/s"}, {"shared", "/shared"}, {"host", "/host"}, {"data", "/data"}, {"info", "/etc/podinfo"}, {"all", "/etc/all"}} {
 			p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: v[0], MountPath: v[1]})
 		}
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{
@@ -98,6 +120,9 @@ while :; do sleep 0.05; done`, func(p *corev1.Pod) {
 	c.waitLog("web", "peer", "shared\n")
 	if data, err := os.ReadFile(filepath.Join(host, "file")); err != nil || string(data) != "host\n" {
 		t.Errorf("the host path has %q, %v", data, err)
+	}
+	if data, err := os.ReadFile(filepath.Join(disk, "file")); err != nil || string(data) != "kept\n" {
+		t.Errorf("the claimed volume has %q, %v", data, err)
 	}
 	// This is how a deadline arrives.
 	c.edit("web", func(p *corev1.Pod) { p.Annotations = map[string]string{"evenkeel.dev/deadline": "soon", "a": "1"} })

@@ -136,6 +136,11 @@ func (p *preparer) secret(ctx context.Context, name string) (*corev1.Secret, err
 
 func (p *preparer) fill(ctx context.Context, v *corev1.Volume, folder string) error {
 	p.box.folders[v.Name] = folder
+	if v.PersistentVolumeClaim != nil {
+		path, err := p.claimed(ctx, v.PersistentVolumeClaim.ClaimName)
+		p.box.folders[v.Name] = path
+		return err
+	}
 	if v.HostPath != nil {
 		p.box.folders[v.Name] = v.HostPath.Path
 		if t := v.HostPath.Type; t != nil && *t == corev1.HostPathDirectoryOrCreate {
@@ -166,6 +171,25 @@ func (p *preparer) fill(ctx context.Context, v *corev1.Volume, folder string) er
 		return nil
 	}
 	return errors.New("a volume of this kind is not played")
+}
+
+// claimed returns the folder of the volume that a claim is bound to.
+func (p *preparer) claimed(ctx context.Context, claim string) (string, error) {
+	c, err := p.client.CoreV1().PersistentVolumeClaims(p.pod.Namespace).Get(ctx, claim, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading claim %s: %w", claim, err)
+	}
+	if c.Spec.VolumeName == "" || c.Status.Phase != corev1.ClaimBound {
+		return "", fmt.Errorf("claim %s is not bound to a volume", claim)
+	}
+	v, err := p.client.CoreV1().PersistentVolumes().Get(ctx, c.Spec.VolumeName, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("reading volume %s: %w", c.Spec.VolumeName, err)
+	}
+	if v.Spec.HostPath == nil {
+		return "", fmt.Errorf("volume %s is no folder: others are not played", v.Name)
+	}
+	return v.Spec.HostPath.Path, nil
 }
 
 func (p *preparer) fillProjected(ctx context.Context, folder string, s corev1.VolumeProjection, mode *int32) error {

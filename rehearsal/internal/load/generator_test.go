@@ -122,7 +122,7 @@ func (e *engine) recorded(t *testing.T) map[string]int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m := make(map[string]int)
-	for entry, err := range ReadLedger(strings.NewReader(e.ledger.String())) {
+	for entry, err := range ReadLedger(strings.NewReader(e.ledger.String()), Orders) {
 		if err != nil {
 			t.Fatal(err)
 		}

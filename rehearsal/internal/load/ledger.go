@@ -13,7 +13,14 @@ import (
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 )
 
-// Entry is one order that a service says it has accepted.
+// The ledgers that services and Jobs write.
+const (
+	Orders = "order" // what an engine has accepted
+	Units  = "unit"  // what a Job's pod has done
+)
+
+// Entry is one order that a service says it has accepted, or one unit of work that
+// it has done.
 type Entry struct {
 	ID string
 	At time.Time
@@ -22,8 +29,8 @@ type Entry struct {
 // maxLine bounds a line of the ledger, in bytes.
 const maxLine = 64 << 10
 
-// ReadLedger iterates over the orders in a service's output, which has one line
-// of JSON for each:
+// ReadLedger iterates over the orders, or the units, in a service's output, which
+// has one line of JSON for each:
 //
 //	{"ledger":"order","id":"run-17","at":"2026-01-02T03:04:05.6Z"}
 //
@@ -31,7 +38,7 @@ const maxLine = 64 << 10
 // kill cut off: a service records an order before it answers, so nobody was
 // told that it was accepted. The only errors are those of r; one ends the
 // iteration.
-func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
+func ReadLedger(r io.Reader, ledger string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		br := bufio.NewReaderSize(r, maxLine)
 		for {
@@ -42,7 +49,7 @@ func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
 				_, err = br.ReadSlice('\n')
 			}
 			if !tooLong {
-				if e, ok := parseEntry(line); ok && !yield(e, nil) {
+				if e, ok := parseEntry(line, ledger); ok && !yield(e, nil) {
 					return
 				}
 			}
@@ -57,7 +64,7 @@ func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
 	}
 }
 
-func parseEntry(line []byte) (Entry, bool) {
+func parseEntry(line []byte, ledger string) (Entry, bool) {
 	if !bytes.Contains(line, []byte(`"ledger"`)) {
 		return Entry{}, false // most lines are logs: do not decode them
 	}
@@ -65,7 +72,7 @@ func parseEntry(line []byte) (Entry, bool) {
 		Ledger, ID string
 		At         time.Time
 	}
-	if json.Unmarshal(line, &e) != nil || e.Ledger != "order" || e.ID == "" {
+	if json.Unmarshal(line, &e) != nil || e.Ledger != ledger || e.ID == "" {
 		return Entry{}, false
 	}
 	return Entry{e.ID, e.At}, true

@@ -119,7 +119,7 @@ func TestReadLedger(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for e, err := range ReadLedger(iotest.OneByteReader(strings.NewReader(tt.in))) {
+			for e, err := range ReadLedger(iotest.OneByteReader(strings.NewReader(tt.in)), Orders) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -140,7 +140,7 @@ func TestReadLedgerStopsAtAnError(t *testing.T) {
 	r := io.MultiReader(strings.NewReader(`{"ledger":"order","id":"a","at":"2026-01-02T03:04:05Z"}`+"\n"), iotest.ErrReader(broken))
 	var ids []string
 	var last error
-	for e, err := range ReadLedger(r) {
+	for e, err := range ReadLedger(r, Orders) {
 		if last = err; err == nil {
 			ids = append(ids, e.ID)
 		}
@@ -155,7 +155,7 @@ func FuzzReadLedger(f *testing.F) {
 	f.Add([]byte("log\n{\"ledger\":\"order\",\"id\":\"a\"}"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		n := 0
-		for e, err := range ReadLedger(strings.NewReader(string(in))) {
+		for e, err := range ReadLedger(strings.NewReader(string(in)), Orders) {
 			if err != nil {
 				t.Fatalf("an error that is not the reader's: %v", err)
 			}

@@ -14,12 +14,15 @@ import (
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 )
 
-// An App is a Deployment under observation.
+// An App is a Deployment or a StatefulSet under observation.
 type App struct {
-	Name    string // of the Deployment, and the label app.kubernetes.io/name of its pods
+	Name    string // of it, and the label app.kubernetes.io/name of its pods
 	Desired int
 	// MinHealthy is what its PodDisruptionBudget asks for; 0 without one.
 	MinHealthy int
+	// Stateful says that a replica is replaced by one of the same name, which starts
+	// only when it has gone.
+	Stateful bool
 }
 
 // history is what was seen, in the order in which it was seen. It is plain data;
@@ -43,8 +46,9 @@ type nodeLife struct {
 
 type podLife struct {
 	uid, name, app, node                         string
+	job                                          string // that it belongs to; mostly empty
 	created, ready, released, terminating, ended time.Time
-	isReady, killed                              bool
+	isReady, killed, succeeded                   bool
 }
 
 // serves reports whether a pod counts as ready now: Ready, and nobody has asked
@@ -105,6 +109,9 @@ func (h *history) result(end time.Time, timeScale float64) *report.Handler {
 		steps := clip(h.lines[app.Name], seconds)
 		lost, ratio, violations := shortfall(steps, seconds, app)
 		out.LostReadyPodSeconds += lost
+		if app.Stateful {
+			out.InherentLostSeconds += inherent(steps, seconds, h.successions(app.Name))
+		}
 		out.MinReadyRatio = min(out.MinReadyRatio, ratio)
 		out.PDBViolations += violations
 		out.Timeline.Apps = append(out.Timeline.Apps, report.AppLine{App: app.Name, Steps: steps})
@@ -151,6 +158,9 @@ func (h *history) result(end time.Time, timeScale float64) *report.Handler {
 		if !p.released.IsZero() {
 			out.Handoffs++
 		}
+		if p.job != "" {
+			h.countJob(p, &out.Jobs)
+		}
 		out.Timeline.Pods = append(out.Timeline.Pods, report.PodBar{
 			Name: p.name, App: p.app, Node: p.node, Created: h.since(p.created), Ready: h.since(p.ready),
 			Released: h.since(p.released), Terminating: h.since(p.terminating), Gone: h.since(p.ended), Killed: p.killed,
@@ -163,6 +173,73 @@ func (h *history) result(end time.Time, timeScale float64) *report.Handler {
 	out.Timeline.Events = slices.Clone(h.marks)
 	slices.SortStableFunc(out.Timeline.Events, func(a, b report.Event) int { return cmp.Compare(a.At, b.At) })
 	return out
+}
+
+// countJob counts what became of a Job's pod.
+func (h *history) countJob(p *podLife, jobs *report.Jobs) {
+	n := h.nodes[p.node]
+	switch {
+	case p.killed, !p.succeeded && !p.terminating.IsZero():
+		jobs.BegunAgain++
+	case p.succeeded && n != nil && !n.noticed.IsZero() && p.ended.After(n.noticed):
+		jobs.LeftToFinish++
+	}
+}
+
+// A span is a part of the time that is reported, in seconds since the load started.
+type span struct{ from, until float64 }
+
+// successions returns when a replica of a StatefulSet was on its way from an
+// interrupted node: from its eviction until its successor, the next pod of its
+// name, was Ready. Not one that died with its machine, and not one whose successor
+// never became Ready: that is no matter of its nature. They are in order and do not
+// overlap.
+func (h *history) successions(app string) []span {
+	var out []span
+	for _, p := range h.pods {
+		n := h.nodes[p.node]
+		if p.app != app || p.killed || p.terminating.IsZero() || n == nil || n.noticed.IsZero() || p.terminating.Before(n.noticed) {
+			continue
+		}
+		var ready time.Time
+		for _, next := range h.pods {
+			if next.name == p.name && next.ready.After(p.terminating) && next.uid != p.uid && (ready.IsZero() || next.ready.Before(ready)) {
+				ready = next.ready
+			}
+		}
+		if !ready.IsZero() {
+			out = append(out, span{h.since(p.terminating), h.since(ready)})
+		}
+	}
+	slices.SortFunc(out, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	merged := out[:0]
+	for _, s := range out {
+		if last := len(merged) - 1; last >= 0 && s.from <= merged[last].until {
+			merged[last].until = max(merged[last].until, s.until)
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
+// inherent integrates over time what a StatefulSet must lack: one replica, while
+// one is on its way.
+func inherent(steps []report.Step, end float64, moving []span) float64 {
+	sum := 0.0
+	for i, s := range steps {
+		until := end
+		if i+1 < len(steps) {
+			until = steps[i+1].At
+		}
+		if s.Ready >= s.Desired {
+			continue
+		}
+		for _, m := range moving {
+			sum += max(min(m.until, until)-max(m.from, s.At), 0)
+		}
+	}
+	return math.Round(sum*1000) / 1000
 }
 
 // emptied returns when the last pod left an interrupted node. It is zero when a

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -27,7 +30,7 @@ const appLabel = "app.kubernetes.io/name"
 type Observer struct {
 	client    kubernetes.Interface
 	namespace string
-	apps      []string // names of the Deployments that are judged
+	apps      []string // names of the Deployments and StatefulSets that are judged
 	log       *slog.Logger
 
 	mu sync.Mutex
@@ -39,11 +42,15 @@ func New(client kubernetes.Interface, namespace string, apps []string, log *slog
 	return &Observer{client: client, namespace: namespace, apps: apps, log: log, h: newHistory(time.Now())}
 }
 
-// readApps reads what the services want from their Deployments and budgets.
+// readApps reads what the services want from their workloads and budgets.
 func (o *Observer) readApps(ctx context.Context) ([]App, error) {
 	deployments, err := o.client.AppsV1().Deployments(o.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("listing what is deployed: %w", err)
+	}
+	sets, err := o.client.AppsV1().StatefulSets(o.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing StatefulSets: %w", err)
 	}
 	budgets, err := o.client.PolicyV1().PodDisruptionBudgets(o.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -51,31 +58,47 @@ func (o *Observer) readApps(ctx context.Context) ([]App, error) {
 	}
 	var apps []App
 	for _, d := range deployments.Items {
-		if !slices.Contains(o.apps, d.Name) {
-			continue
+		if slices.Contains(o.apps, d.Name) {
+			app := App{Name: d.Name, Desired: int(*d.Spec.Replicas)}
+			if err := app.readBudget(budgets.Items, d.Spec.Template.Labels); err != nil {
+				return nil, err
+			}
+			apps = append(apps, app)
 		}
-		app := App{Name: d.Name, Desired: int(*d.Spec.Replicas)}
-		for _, b := range budgets.Items {
-			sel, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
-			if err != nil || !sel.Matches(labels.Set(d.Spec.Template.Labels)) {
-				continue
+	}
+	for _, d := range sets.Items {
+		if slices.Contains(o.apps, d.Name) {
+			app := App{Name: d.Name, Desired: int(*d.Spec.Replicas), Stateful: true}
+			if err := app.readBudget(budgets.Items, d.Spec.Template.Labels); err != nil {
+				return nil, err
 			}
-			// Percentages are rounded up in both, as the disruption controller does.
-			switch {
-			case b.Spec.MinAvailable != nil:
-				app.MinHealthy, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MinAvailable, app.Desired, true)
-			case b.Spec.MaxUnavailable != nil:
-				var n int
-				n, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MaxUnavailable, app.Desired, true)
-				app.MinHealthy = max(app.Desired-n, 0)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("reading budget %s: %w", b.Name, err)
-			}
+			apps = append(apps, app)
 		}
-		apps = append(apps, app)
 	}
 	return apps, nil
+}
+
+// readBudget finds out what the budgets ask of an app, whose pods have labels.
+func (a *App) readBudget(budgets []policyv1.PodDisruptionBudget, of labels.Set) error {
+	for _, b := range budgets {
+		sel, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
+		if err != nil || !sel.Matches(of) {
+			continue
+		}
+		// Percentages are rounded up in both, as the disruption controller does.
+		switch {
+		case b.Spec.MinAvailable != nil:
+			a.MinHealthy, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MinAvailable, a.Desired, true)
+		case b.Spec.MaxUnavailable != nil:
+			var n int
+			n, err = intstr.GetScaledValueFromIntOrPercent(b.Spec.MaxUnavailable, a.Desired, true)
+			a.MinHealthy = max(a.Desired-n, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("reading budget %s: %w", b.Name, err)
+		}
+	}
+	return nil
 }
 
 // retry is the longest pause before a broken watch is tried again. What happens
@@ -111,7 +134,12 @@ func (o *Observer) pod(p *corev1.Pod) {
 	now := time.Now()
 	l := o.h.pods[string(p.UID)]
 	if l == nil {
-		l = &podLife{uid: string(p.UID), name: p.Name, app: p.Labels[appLabel], created: p.CreationTimestamp.Time}
+		// A pod of a StatefulSet has the name of the one before it, whose end may have
+		// been missed while the API server was away.
+		o.endOf(p.Name, now)
+		l = &podLife{
+			uid: string(p.UID), name: p.Name, app: p.Labels[appLabel], job: p.Labels[batchv1.JobNameLabel], created: p.CreationTimestamp.Time,
+		}
 		o.h.pods[string(p.UID)] = l
 	}
 	l.node = p.Spec.NodeName
@@ -127,6 +155,7 @@ func (o *Observer) pod(p *corev1.Pod) {
 	}
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		note(&l.ended, now)
+		l.succeeded = p.Status.Phase == corev1.PodSucceeded
 	}
 	o.h.count(l.app, now)
 }
@@ -136,9 +165,12 @@ func (o *Observer) pod(p *corev1.Pod) {
 func (o *Observer) podGone(key string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := time.Now()
+	o.endOf(strings.TrimPrefix(key, o.namespace+"/"), time.Now())
+}
+
+func (o *Observer) endOf(name string, now time.Time) {
 	for _, l := range o.h.pods {
-		if o.namespace+"/"+l.name == key && l.ended.IsZero() {
+		if l.name == name && l.ended.IsZero() {
 			l.ended = now
 			o.h.count(l.app, now)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,18 +20,22 @@ import (
 func (s *stage) collect(ctx context.Context) (*report.Handler, error) {
 	out := s.observer.Result(s.Scenario.TimeScale)
 	result := s.load.Result()
-	recorded := make(map[string]int)
-	err := s.eachLog(s.Platform.Namespace+"_*", func(r io.Reader) error {
-		for e, err := range load.ReadLedger(r) {
-			if err != nil {
-				return err
-			}
-			recorded[e.ID]++
-		}
-		return nil
-	})
+	recorded, err := s.ledgers(load.Orders)
 	if err != nil {
 		return nil, err
+	}
+	units, err := s.ledgers(load.Units)
+	if err != nil {
+		return nil, err
+	}
+	out.Jobs.Units = len(s.Platform.units)
+	for _, unit := range s.Platform.units {
+		if units[unit] > 0 {
+			out.Jobs.Done++
+		}
+		if units[unit] > 1 {
+			out.Jobs.Doubled++
+		}
 	}
 	v := load.Reconcile(result, recorded)
 	out.Requests = report.Requests{
@@ -50,6 +55,26 @@ func (s *stage) collect(ctx context.Context) (*report.Handler, error) {
 	return out, err
 }
 
+// ledgers counts how often each id stands in what services and Jobs wrote down: in
+// their output, and on their volumes.
+func (s *stage) ledgers(kind string) (map[string]int, error) {
+	times := make(map[string]int)
+	read := func(r io.Reader) error {
+		for e, err := range load.ReadLedger(r, kind) {
+			if err != nil {
+				return err
+			}
+			times[e.ID]++
+		}
+		return nil
+	}
+	files, err := s.storage.Files()
+	if err != nil {
+		return nil, err
+	}
+	return times, errors.Join(eachFile(files, read), s.eachLog(s.Platform.Namespace+"_*", read))
+}
+
 // eachLog calls f with every container log of the pods that match a pattern.
 // The kubelet keeps logs when pods are gone.
 func (s *stage) eachLog(pattern string, f func(io.Reader) error) error {
@@ -57,10 +82,15 @@ func (s *stage) eachLog(pattern string, f func(io.Reader) error) error {
 	if err != nil {
 		return fmt.Errorf("finding logs: %w", err)
 	}
+	return eachFile(files, f)
+}
+
+// eachFile calls f with the content of every file.
+func eachFile(files []string, f func(io.Reader) error) error {
 	for _, name := range files {
 		file, err := os.Open(name)
 		if err != nil {
-			return fmt.Errorf("reading a log: %w", err)
+			return fmt.Errorf("reading what was written down: %w", err)
 		}
 		err = f(file)
 		file.Close()

@@ -35,8 +35,10 @@ type Platform struct {
 	// LeftOut are the services that cannot be run here.
 	LeftOut []string
 
-	settings, workloads []*unstructured.Unstructured
-	images              map[string]kubelet.Image
+	// jobs begin with the load; units are what their pods are to write down.
+	settings, workloads, jobs []*unstructured.Unstructured
+	units                     []string
+	images                    map[string]kubelet.Image
 }
 
 // NewPlatform renders a platform file and picks what can be run with the programs
@@ -93,6 +95,58 @@ func NewPlatform(r io.Reader, name string, images map[string]string, bin string)
 		}
 	}
 	return p, nil
+}
+
+// Add adds manifests that stand beside the rendered ones. Their pods run the
+// programs that images name. Jobs begin when the load does, and every unit of
+// theirs has to be done; nothing else of what is added is judged.
+func (p *Platform) Add(name string, data []byte, images map[string]string, bin string) error {
+	objects, err := manifest.Decode(name, data)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		for _, image := range imagesOf(o) {
+			if _, known := p.images[image]; known || p.images[withoutTag(image)].Command != nil {
+				continue
+			}
+			program, ok := images[withoutTag(image)]
+			if !ok {
+				return fmt.Errorf("%s: %s %s: the scenario's images have no program for %s", name, o.GetKind(), o.GetName(), image)
+			}
+			p.images[image] = kubelet.Image{Command: []string{filepath.Join(bin, program)}}
+		}
+		if o.GetKind() != "Job" {
+			p.add(o)
+			continue
+		}
+		if err := p.addJob(o); err != nil {
+			return fmt.Errorf("%s: Job %s: %w", name, o.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// maxUnits bounds the completions of a Job.
+const maxUnits = 1000
+
+// addJob adds a Job, whose pods write down JOB/INDEX when they are done.
+func (p *Platform) addJob(o *unstructured.Unstructured) error {
+	if o.GetNamespace() != p.Namespace {
+		return fmt.Errorf("it is in namespace %q, and what is watched is %q", o.GetNamespace(), p.Namespace)
+	}
+	if mode, _, _ := unstructured.NestedString(o.Object, "spec", "completionMode"); mode != "Indexed" {
+		return fmt.Errorf("completionMode %q: only with Indexed can its units be told apart", mode)
+	}
+	n, _, err := unstructured.NestedInt64(o.Object, "spec", "completions")
+	if err != nil || n < 1 || n > maxUnits {
+		return fmt.Errorf("completions must be a number from 1 to %d", maxUnits)
+	}
+	for i := range n {
+		p.units = append(p.units, fmt.Sprintf("%s/%d", o.GetName(), i))
+	}
+	p.jobs = append(p.jobs, o)
+	return nil
 }
 
 // add puts an object where it is applied: workloads last, when there are nodes to
@@ -163,18 +217,30 @@ func (p *Platform) objects(handler string, args []string, env []envVar) (setting
 // gives its image.
 func (p *Platform) imagesByName() map[string]kubelet.Image {
 	out := make(map[string]kubelet.Image)
-	for _, o := range p.workloads {
-		containers, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-		if err != nil {
-			continue // the API server says what is wrong with it
-		}
-		for _, c := range containers {
-			image, _ := c.(map[string]any)["image"].(string)
+	for _, o := range slices.Concat(p.workloads, p.jobs) {
+		for _, image := range imagesOf(o) {
 			if program, ok := p.images[image]; ok {
 				out[image] = program
 			} else if program, ok := p.images[withoutTag(image)]; ok {
 				out[image] = program
 			}
+		}
+	}
+	return out
+}
+
+// imagesOf returns the images of a workload's containers. What is wrong with it is
+// left for the API server to say.
+func imagesOf(o *unstructured.Unstructured) []string {
+	containers, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, c := range containers {
+		if m, ok := c.(map[string]any); ok {
+			image, _ := m["image"].(string)
+			out = append(out, image)
 		}
 	}
 	return out

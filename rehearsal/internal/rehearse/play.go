@@ -8,9 +8,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
@@ -74,8 +77,14 @@ func (s *stage) play(ctx context.Context, g *errgroup.Group) (*report.Handler, e
 		return nil, err
 	}
 	g.Go(func() error { done <- s.load.Run(loading); return nil })
+	if err := s.apply.ApplyAll(ctx, s.Platform.jobs); err != nil {
+		return nil, err
+	}
 
 	if err := s.playEvents(ctx, g, began); err != nil {
+		return nil, err
+	}
+	if err := s.awaitJobs(ctx); err != nil {
 		return nil, err
 	}
 	endLoad()
@@ -89,6 +98,36 @@ func (s *stage) play(ctx context.Context, g *errgroup.Group) (*report.Handler, e
 		return nil, ctx.Err()
 	}
 	return s.collect(ctx)
+}
+
+// jobsTime is how long after the plan's end Jobs may go on. Whatever has not been
+// done by then is missing.
+const jobsTime = 3 * time.Minute
+
+// awaitJobs waits, under load, until all Jobs have ended or their time is over.
+func (s *stage) awaitJobs(ctx context.Context) error {
+	if len(s.Platform.jobs) == 0 {
+		return nil
+	}
+	s.phase.set("letting Jobs end")
+	end := time.Now().Add(jobsTime)
+	for time.Now().Before(end) {
+		jobs, err := s.client.BatchV1().Jobs(s.Platform.Namespace).List(ctx, metav1.ListOptions{})
+		if err == nil && !slices.ContainsFunc(jobs.Items, func(j batchv1.Job) bool { return !ended(&j) }) {
+			return nil
+		}
+		if err := sleepUntil(ctx, time.Now().Add(500*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended reports whether a Job has completed or failed.
+func ended(j *batchv1.Job) bool {
+	return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
+	})
 }
 
 // playEvents plays the plan against the clock, faults with it.

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/evenkeel-dev/evenkeel/deploy"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/manifest"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
 )
 
 func TestParseFault(t *testing.T) {
@@ -107,22 +109,13 @@ func container(t *testing.T, o *unstructured.Unstructured) map[string]any {
 // TestHardToDrain keeps the example of services that only a handoff can move
 // ready to be rehearsed.
 func TestHardToDrain(t *testing.T) {
-	const name = "../../../examples/hard-to-drain/platform.yaml"
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	p, err := NewPlatform(f, name, map[string]string{
+	p := newPlatform(t, "../../../examples/hard-to-drain/platform.yaml", map[string]string{
 		"evenkeel.dev/market-intel-brain/gateway": "gateway",
 		"evenkeel.dev/market-intel-brain/engine":  "engine",
 		"evenkeel.dev/evenkeel-controller":        "evenkeel-controller",
-	}, "bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(p.Apps, []string{"gateway", "engine"}) || len(p.LeftOut) > 0 {
-		t.Errorf("judged %v, left out %v", p.Apps, p.LeftOut)
+	})
+	if !slices.Equal(p.Apps, []string{"gateway", "engine"}) {
+		t.Errorf("judged %v", p.Apps)
 	}
 	budgets := 0
 	for _, o := range p.settings {
@@ -137,4 +130,93 @@ func TestHardToDrain(t *testing.T) {
 	if budgets != 2 {
 		t.Errorf("%d budgets of services", budgets)
 	}
+}
+
+// TestStatefulAndJobs keeps the example of a StatefulSet and Jobs ready to be
+// rehearsed: with the programs and nodes of its own scenario.
+func TestStatefulAndJobs(t *testing.T) {
+	const dir = "../../../examples/stateful-and-jobs/"
+	sc, err := scenario.Load(dir + "scenario.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := sc.Script(); err != nil || plan.Interrupted() != 6 {
+		t.Errorf("plan %v, %v; want one of 6 nodes", plan, err)
+	}
+	p := newPlatform(t, dir+"platform.yaml", sc.Images)
+	for _, name := range []string{"service.yaml", "settle.yaml", "backtest.yaml"} {
+		if err := p.Add(name, read(t, dir+"manifests/"+name), sc.Images, "bin"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"settle/0", "settle/1", "settle/2", "backtest/0", "backtest/1", "backtest/2"}
+	if !slices.Equal(p.Apps, []string{"gateway", "engine"}) || !slices.Equal(p.units, want) || len(p.jobs) != 2 {
+		t.Errorf("judged %v, units %v, %d Jobs", p.Apps, p.units, len(p.jobs))
+	}
+	images := p.imagesByName()
+	for _, o := range slices.Concat(p.workloads, p.jobs) {
+		for _, image := range imagesOf(o) {
+			if images[image].Command == nil {
+				t.Errorf("%s %s: no program for %s", o.GetKind(), o.GetName(), image)
+			}
+		}
+	}
+	if !slices.ContainsFunc(p.workloads, func(o *unstructured.Unstructured) bool {
+		return o.GetKind() == "StatefulSet" && o.GetName() == "engine"
+	}) {
+		t.Error("the engine is no StatefulSet")
+	}
+	if !slices.ContainsFunc(p.settings, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Service" && o.GetName() == "quotes" }) {
+		t.Error("there is no Service before the engines")
+	}
+}
+
+// TestAddMistakes says what cannot stand beside a platform.
+func TestAddMistakes(t *testing.T) {
+	const job = `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: settle, namespace: hard-to-drain}
+spec: {completionMode: Indexed, completions: 2, template: {spec: {containers: [{name: a, image: "a/batch:1"}]}}}
+`
+	images := map[string]string{
+		"evenkeel.dev/market-intel-brain/gateway": "gateway", "evenkeel.dev/evenkeel-controller": "evenkeel-controller",
+		"evenkeel.dev/market-intel-brain/engine": "engine", "a/batch": "batch",
+	}
+	for _, test := range []struct{ old, new, err string }{
+		{"", "", ""},
+		{"a/batch:1", "b/batch:1", "no program for b/batch:1"},
+		{"hard-to-drain", "elsewhere", `namespace "elsewhere"`},
+		{"Indexed", "NonIndexed", "only with Indexed"},
+		{"completions: 2", "completions: many", "from 1 to 1000"},
+		{"completions: 2, ", "", "from 1 to 1000"},
+		{"kind: Job", "kind: [", "decoding settle.yaml"},
+	} {
+		p := newPlatform(t, "../../../examples/hard-to-drain/platform.yaml", images)
+		err := p.Add("settle.yaml", []byte(strings.Replace(job, test.old, test.new, 1)), images, "bin")
+		if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%q: %v, want %q", test.new, err, test.err)
+		}
+	}
+}
+
+func newPlatform(t *testing.T, name string, images map[string]string) *Platform {
+	t.Helper()
+	p, err := NewPlatform(bytes.NewReader(read(t, name)), name, images, "bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.LeftOut) > 0 {
+		t.Errorf("%s: left out %v", name, p.LeftOut)
+	}
+	return p
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

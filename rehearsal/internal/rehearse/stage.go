@@ -30,6 +30,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/serviceproxy"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/storage"
 )
 
 const (
@@ -52,6 +53,8 @@ type stage struct {
 	queueURL string
 	kubelet  *kubelet.Kubelet
 	proxy    *serviceproxy.Proxy
+	storage  *storage.Provisioner
+	apply    *manifest.Applier
 	observer *observe.Observer
 	load     *load.Generator
 
@@ -143,6 +146,12 @@ func (s *stage) startParts(ctx context.Context, g *errgroup.Group) error {
 		Delay: s.Scenario.EndpointDelay, Jitter: s.Scenario.EndpointJitter,
 	})
 	g.Go(func() error { return s.proxy.Run(ctx) })
+
+	s.storage = storage.New(s.client, filepath.Join(s.dir, "volumes"), s.log)
+	if _, err := s.client.StorageV1().StorageClasses().Create(ctx, storage.Class(), metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("making the StorageClass: %w", err)
+	}
+	g.Go(func() error { return s.storage.Run(ctx) })
 	return nil
 }
 
@@ -163,8 +172,8 @@ func (s *stage) startDelay() func(*corev1.Pod) time.Duration {
 // until all of them are ready.
 func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	s.phase.set("starting nodes and services")
-	apply, err := manifest.NewApplier(s.plane.AdminConfig())
-	if err != nil {
+	var err error
+	if s.apply, err = manifest.NewApplier(s.plane.AdminConfig()); err != nil {
 		return err
 	}
 	settings, workloads, err := s.Platform.objects(s.handler, []string{
@@ -173,7 +182,7 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	if err := apply.ApplyAll(ctx, settings); err != nil {
+	if err := s.apply.ApplyAll(ctx, settings); err != nil {
 		return err
 	}
 	s.observer = observe.New(s.client, s.Platform.Namespace, s.Platform.Apps, s.log)
@@ -192,7 +201,7 @@ func (s *stage) startPlatform(ctx context.Context, g *errgroup.Group) error {
 	if err := s.await(ctx, s.closedNode); err != nil {
 		return err
 	}
-	if err := apply.ApplyAll(ctx, workloads); err != nil {
+	if err := s.apply.ApplyAll(ctx, workloads); err != nil {
 		return err
 	}
 	if s.handler == Drain {
@@ -246,6 +255,15 @@ func (s *stage) unready(ctx context.Context) (string, error) {
 		return "the API server", err
 	}
 	for _, d := range list.Items {
+		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
+			return fmt.Sprintf("%s: %d of %d ready", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
+		}
+	}
+	sets, err := s.client.AppsV1().StatefulSets(s.Platform.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "the API server", err
+	}
+	for _, d := range sets.Items {
 		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
 			return fmt.Sprintf("%s: %d of %d ready", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
 		}

@@ -71,16 +71,30 @@ func (r *Report) figures() []figure {
 
 	group = "Capacity"
 	row("lost ready-pod-seconds", func(h *Handler) cell {
-		return graded(seconds(h.LostReadyPodSeconds), h.LostReadyPodSeconds == 0)
+		return graded(seconds(h.LostReadyPodSeconds), h.avoidable() == 0)
 	}).Term = "lost"
+	if slices.ContainsFunc(names, func(n string) bool { return r.Handlers[n].InherentLostSeconds > 0 }) {
+		f := row("of StatefulSets, unavoidable", func(h *Handler) cell { return cell{Text: seconds(h.InherentLostSeconds)} })
+		f.Sub, f.Term = true, "inherent"
+	}
 	row("lowest share of replicas ready", func(h *Handler) cell {
-		return graded(fmt.Sprintf("%.0f %%", 100*h.MinReadyRatio), h.MinReadyRatio >= 1)
+		return graded(fmt.Sprintf("%.0f %%", 100*h.MinReadyRatio), h.MinReadyRatio >= 1 || h.avoidable() == 0)
 	})
 	row("disruption budgets violated", func(h *Handler) cell { return zeroIsGood(h.PDBViolations) }).Term = "pdb"
 	row("handoffs", func(h *Handler) cell { return cell{Text: count(h.Handoffs)} }).Term = "handoff"
 	row("escalations", func(h *Handler) cell { return cell{Text: count(h.Escalations)} }).Term = "escalation"
 	if slices.ContainsFunc(names, func(n string) bool { return r.Handlers[n].ControllerRestarts > 0 }) {
 		row("controller restarts", func(h *Handler) cell { return cell{Text: count(h.ControllerRestarts)} })
+	}
+
+	if slices.ContainsFunc(names, func(n string) bool { return r.Handlers[n].Jobs.Units > 0 }) {
+		group = "Jobs"
+		row("units done", func(h *Handler) cell {
+			return graded(fmt.Sprintf("%s of %s", count(h.Jobs.Done), count(h.Jobs.Units)), h.Jobs.Done == h.Jobs.Units)
+		}).Term = "unit"
+		row("done twice", func(h *Handler) cell { return zeroIsGood(h.Jobs.Doubled) }).Term = "unit"
+		row("pods left to finish", func(h *Handler) cell { return cell{Text: count(h.Jobs.LeftToFinish)} }).Term = "unit"
+		row("pods begun again", func(h *Handler) cell { return cell{Text: count(h.Jobs.BegunAgain)} }).Term = "unit"
 	}
 
 	group = "Cost, USD"

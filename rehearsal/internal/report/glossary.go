@@ -17,6 +17,8 @@ func glossary() []glossaryTerm {
 		{"failed", "Failed request", "A request that got no answer in time or an error, or that was answered with success but never recorded by the service behind (cause: lost). The load does not retry."},
 		{"doubled", "Done twice", "A request with a unique id, not to be repeated, that the service recorded more than once."},
 		{"lost", "Lost ready-pod-seconds", "For each app, the replicas asked for minus those Ready and not stopping, where positive, summed over time. One missing replica for ten seconds makes 10."},
+		{"inherent", "Unavoidable for StatefulSets", "A replica of a StatefulSet has a name and perhaps a volume of its own, so that its successor can start only when it has gone. What is missing meanwhile is not held against a handler as long as it is one replica of the StatefulSet at a time and its successor becomes Ready."},
+		{"unit", "Unit of a Job", "The work of one completion of a Job. A pod writes its unit down when it is done. On a node that is about to go it may finish if that is before the last moment at which it must be stopped; otherwise its Job begins the unit again elsewhere."},
 		{"pdb", "Disruption budget", "A PodDisruptionBudget: how many replicas of an app must stay, or may be away, while pods are moved on purpose."},
 		{"cost", "Cost", "What the nodes of this rehearsal cost over the cloud time that it played: paid is spot nodes at the spot price and the others on demand, compared with all of them on demand."},
 	}

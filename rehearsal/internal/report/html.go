@@ -131,7 +131,7 @@ func (h *Handler) card(name string) card {
 	c := card{Name: name, About: about(name), Lost: len(h.lost()) > 0}
 	c.Figures = []cardFigure{
 		{count(h.Requests.Failed), "requests failed of " + count(h.Requests.Sent), gradeOf(h.Requests.Failed == 0)},
-		{seconds(h.LostReadyPodSeconds), "ready-pod-seconds lost", gradeOf(h.LostReadyPodSeconds == 0)},
+		{seconds(h.LostReadyPodSeconds), "ready-pod-seconds lost", gradeOf(h.avoidable() == 0)},
 		{fmt.Sprintf("%s/%s", count(h.Nodes.EmptiedBeforeDeadline), count(h.Nodes.Interrupted)), "nodes emptied in time", gradeOf(h.Nodes.EmptiedBeforeDeadline == h.Nodes.Interrupted)},
 	}
 	if percent, ok := h.Cost.saving(); ok {

@@ -27,8 +27,8 @@ const (
 // that went wrong. If evenkeel was run it alone counts, the others are there to
 // compare; otherwise every handler that was run counts.
 //
-// The bar is the same for all and has no thresholds: nothing may be lost. That
-// nothing happened is no pass either: there must have been requests, and nodes
+// The bar is the same for all and has no thresholds: nothing may be lost but what
+// no handler can keep (Handler.InherentLostSeconds). That nothing happened is no pass either: there must have been requests, and nodes
 // that were interrupted.
 func Judge(handlers map[string]*Handler) (verdict string, reasons []string) {
 	counted := handlers
@@ -63,10 +63,22 @@ func (h *Handler) lost() []string {
 	add(r.Failed != 0, "%s of %s requests failed%s", count(r.Failed), count(r.Sent), causes(r.FailedByCause))
 	add(r.Doubled != 0, "%s %s done twice", plural(r.Doubled, "request"), wasWere(r.Doubled))
 	// Not >: a value that is not a number is no proof of anything.
-	add(!(h.LostReadyPodSeconds == 0), "%s ready-pod-seconds were lost: ready replicas fell below what was asked for", seconds(h.LostReadyPodSeconds))
+	add(!(h.avoidable() == 0), "%s ready-pod-seconds were lost: ready replicas fell below what was asked for", seconds(h.avoidable()))
 	add(n.EmptiedBeforeDeadline != n.Interrupted, "%s of %s interrupted nodes still had pods when their machine went", count(n.Interrupted-n.EmptiedBeforeDeadline), count(n.Interrupted))
 	add(h.PDBViolations != 0, "a disruption budget was violated %s", times(h.PDBViolations))
+	add(h.Jobs.Done != h.Jobs.Units, "%s of %s units of Jobs were not done", count(h.Jobs.Units-h.Jobs.Done), count(h.Jobs.Units))
+	add(h.Jobs.Doubled != 0, "%s of Jobs %s done twice", plural(h.Jobs.Doubled, "unit"), wasWere(h.Jobs.Doubled))
 	return out
+}
+
+// avoidable is the capacity, in ready-pod-seconds, that was lost and need not have
+// been. Both sums are rounded to milliseconds; less than half of one is what
+// subtracting them leaves.
+func (h *Handler) avoidable() float64 {
+	if d := h.LostReadyPodSeconds - h.InherentLostSeconds; !(d < 0.0005) {
+		return d
+	}
+	return 0
 }
 
 // order returns the names of handlers in the order in which they are shown.

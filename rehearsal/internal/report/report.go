@@ -26,13 +26,19 @@ type Handler struct {
 	NoticeToCordonSeconds Quantiles `json:"notice_to_cordon_seconds"`
 	NoticeToEmptySeconds  Quantiles `json:"notice_to_empty_seconds"`
 	LostReadyPodSeconds   float64   `json:"lost_ready_pod_seconds"`
-	MinReadyRatio         float64   `json:"min_ready_ratio"`
-	PDBViolations         int       `json:"pdb_violations"`
-	Handoffs              int       `json:"handoffs"`
-	Escalations           int       `json:"escalations"`
-	ControllerRestarts    int       `json:"controller_restarts"`
-	Cost                  Cost      `json:"cost"`
-	Timeline              Timeline  `json:"timeline"`
+	// InherentLostSeconds is the part of LostReadyPodSeconds that no handler can
+	// avoid: a replica of a StatefulSet has a name of its own, so that its successor
+	// starts only when it has gone. One replica of each StatefulSet at a time, from
+	// its eviction until its successor is Ready.
+	InherentLostSeconds float64  `json:"inherent_lost_ready_pod_seconds"`
+	MinReadyRatio       float64  `json:"min_ready_ratio"`
+	PDBViolations       int      `json:"pdb_violations"`
+	Handoffs            int      `json:"handoffs"`
+	Escalations         int      `json:"escalations"`
+	ControllerRestarts  int      `json:"controller_restarts"`
+	Jobs                Jobs     `json:"jobs"`
+	Cost                Cost     `json:"cost"`
+	Timeline            Timeline `json:"timeline"`
 }
 
 // Requests counts the load's requests. Failed includes those that were answered
@@ -51,6 +57,15 @@ type Nodes struct {
 	Total                 int `json:"total"`
 	Interrupted           int `json:"interrupted"`
 	EmptiedBeforeDeadline int `json:"emptied_before_deadline"`
+}
+
+// Jobs counts the work that was given to Jobs: one unit for each completion.
+type Jobs struct {
+	Units        int `json:"units"`
+	Done         int `json:"done"`           // written down at least once
+	Doubled      int `json:"doubled"`        // written down more than once
+	LeftToFinish int `json:"left_to_finish"` // pods that ended well on a node after its notice
+	BegunAgain   int `json:"begun_again"`    // pods that went before their unit was done
 }
 
 // Quantiles of a set of durations; all zero for an empty set, whose Count is 0.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,6 +68,10 @@ func TestTable(t *testing.T) {
 		"color.txt":  {fixture(), 80, true},
 		"fail.txt":   {failedRun(), 80, false},
 		"narrow.txt": {failedRun(), 50, false},
+		"jobs.txt": {lost(func(h *report.Handler) {
+			h.LostReadyPodSeconds, h.InherentLostSeconds, h.MinReadyRatio = 21.4, 21.4, 0.5
+			h.Jobs = report.Jobs{Units: 6, Done: 6, LeftToFinish: 1, BegunAgain: 1}
+		}), 80, false},
 	} {
 		var b bytes.Buffer
 		if err := tt.report.WriteTable(&b, tt.width, tt.color); err != nil {
@@ -265,6 +270,21 @@ func TestJudge(t *testing.T) {
 		{"capacity", only("evenkeel", clean(func(h *report.Handler) { h.LostReadyPodSeconds = 0.004 })), "With Evenkeel, 0.00 ready-pod-seconds were lost: ready replicas fell below what was asked for."},
 		{"not emptied", only("evenkeel", clean(func(h *report.Handler) { h.Nodes.EmptiedBeforeDeadline = 5 })), "With Evenkeel, 1 of 6 interrupted nodes still had pods when their machine went."},
 		{"budget", only("evenkeel", clean(func(h *report.Handler) { h.PDBViolations = 3 })), "With Evenkeel, a disruption budget was violated 3 times."},
+		{"a StatefulSet's nature", only("evenkeel", clean(func(h *report.Handler) {
+			h.LostReadyPodSeconds, h.InherentLostSeconds, h.MinReadyRatio = 20.1, 20.1, 0.5
+		})), ""},
+		{"more than a StatefulSet's nature", only("evenkeel", clean(func(h *report.Handler) {
+			h.LostReadyPodSeconds, h.InherentLostSeconds = 30, 20
+		})), "With Evenkeel, 10 ready-pod-seconds were lost: ready replicas fell below what was asked for."},
+		{"not a number", only("evenkeel", clean(func(h *report.Handler) {
+			h.LostReadyPodSeconds = math.NaN()
+		})), "With Evenkeel, NaN ready-pod-seconds were lost: ready replicas fell below what was asked for."},
+		{"a Job's unit missing", only("evenkeel", clean(func(h *report.Handler) {
+			h.Jobs = report.Jobs{Units: 6, Done: 5, BegunAgain: 1}
+		})), "With Evenkeel, 1 of 6 units of Jobs were not done."},
+		{"a Job's unit twice", only("evenkeel", clean(func(h *report.Handler) {
+			h.Jobs = report.Jobs{Units: 6, Done: 6, Doubled: 1}
+		})), "With Evenkeel, 1 unit of Jobs was done twice."},
 		{"no load", only("evenkeel", clean(func(h *report.Handler) { h.Requests.Sent = 0 })), "With Evenkeel, no request was sent, so that none could be lost."},
 		{"no reclaim", only("evenkeel", clean(func(h *report.Handler) { h.Nodes = report.Nodes{Total: 9} })), "With Evenkeel, no node was interrupted, so that nothing was rehearsed."},
 		{"others are there to compare", map[string]*report.Handler{

@@ -9,6 +9,9 @@ import (
 // headline says the verdict in a few words.
 func (r *Report) headline() string {
 	if r.Verdict == Pass {
+		if h := r.Handlers[r.subject()]; h != nil && h.LostReadyPodSeconds > 0 {
+			return "Passed: nothing was lost that could be kept"
+		}
 		return "Passed: nothing was lost"
 	}
 	if h, ok := r.Handlers[r.subject()]; !ok || h.Requests.Sent == 0 || h.Nodes.Interrupted == 0 {
@@ -84,7 +87,14 @@ func (h *Handler) outcome(name string) string {
 	if h.LostReadyPodSeconds == 0 {
 		parts = append(parts, "no capacity was lost")
 	} else {
-		parts = append(parts, fmt.Sprintf("%s ready-pod-seconds of capacity were lost", seconds(h.LostReadyPodSeconds)))
+		part := seconds(h.LostReadyPodSeconds) + " ready-pod-seconds of capacity were lost"
+		switch {
+		case h.avoidable() == 0:
+			part += " by StatefulSets, whose replicas can only be replaced one after the other"
+		case h.InherentLostSeconds > 0:
+			part += fmt.Sprintf(" (%s of them by StatefulSets, whose replicas can only be replaced one after the other)", seconds(h.InherentLostSeconds))
+		}
+		parts = append(parts, part)
 	}
 	if left := h.Nodes.Interrupted - h.Nodes.EmptiedBeforeDeadline; left == 0 {
 		parts = append(parts, "every node was empty before its machine went")
@@ -93,6 +103,13 @@ func (h *Handler) outcome(name string) string {
 	}
 	if h.PDBViolations > 0 {
 		parts = append(parts, "a disruption budget was violated "+times(h.PDBViolations))
+	}
+	if j := h.Jobs; j.Units > 0 {
+		part := fmt.Sprintf("%s of %s of Jobs %s done", count(j.Done), plural(j.Units, "unit"), wasWere(j.Done))
+		if j.Doubled > 0 {
+			part += ", " + count(j.Doubled) + " of them twice"
+		}
+		parts = append(parts, part)
 	}
 	return under(name) + ", " + strings.Join(parts[:len(parts)-1], ", ") + ", and " + parts[len(parts)-1] + "."
 }
