@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -276,9 +275,6 @@ func TestJudge(t *testing.T) {
 		{"more than a StatefulSet's nature", only("evenkeel", clean(func(h *report.Handler) {
 			h.LostReadyPodSeconds, h.InherentLostSeconds = 30, 20
 		})), "With Evenkeel, 10 ready-pod-seconds were lost: ready replicas fell below what was asked for."},
-		{"not a number", only("evenkeel", clean(func(h *report.Handler) {
-			h.LostReadyPodSeconds = math.NaN()
-		})), "With Evenkeel, NaN ready-pod-seconds were lost: ready replicas fell below what was asked for."},
 		{"a Job's unit missing", only("evenkeel", clean(func(h *report.Handler) {
 			h.Jobs = report.Jobs{Units: 6, Done: 5, BegunAgain: 1}
 		})), "With Evenkeel, 1 of 6 units of Jobs were not done."},
