@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os/exec"
@@ -135,11 +136,24 @@ func (p *Platform) addJob(o *unstructured.Unstructured) error {
 	if o.GetNamespace() != p.Namespace {
 		return fmt.Errorf("it is in namespace %q, and what is watched is %q", o.GetNamespace(), p.Namespace)
 	}
-	if mode, _, _ := unstructured.NestedString(o.Object, "spec", "completionMode"); mode != "Indexed" {
-		return fmt.Errorf("completionMode %q: only with Indexed can its units be told apart", mode)
+	data, err := o.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("reading it: %w", err)
 	}
-	n, _, err := unstructured.NestedInt64(o.Object, "spec", "completions")
-	if err != nil || n < 1 || n > maxUnits {
+	var job struct {
+		Spec struct {
+			CompletionMode string `json:"completionMode"`
+			Completions    int    `json:"completions"`
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(data, &job); err != nil {
+		return fmt.Errorf("reading it: %w", err)
+	}
+	if job.Spec.CompletionMode != "Indexed" {
+		return fmt.Errorf("completionMode %q: only with Indexed can its units be told apart", job.Spec.CompletionMode)
+	}
+	n := job.Spec.Completions
+	if n < 1 || n > maxUnits {
 		return fmt.Errorf("completions must be a number from 1 to %d", maxUnits)
 	}
 	for i := range n {

@@ -188,7 +188,7 @@ spec: {completionMode: Indexed, completions: 2, template: {spec: {containers: [{
 		{"a/batch:1", "b/batch:1", "no program for b/batch:1"},
 		{"hard-to-drain", "elsewhere", `namespace "elsewhere"`},
 		{"Indexed", "NonIndexed", "only with Indexed"},
-		{"completions: 2", "completions: many", "from 1 to 1000"},
+		{"completions: 2", "completions: many", "completions"},
 		{"completions: 2, ", "", "from 1 to 1000"},
 		{"kind: Job", "kind: [", "decoding settle.yaml"},
 	} {
