@@ -123,16 +123,23 @@ func (b *Bill) pool(p *spec.Platform, pool spec.Pool, t *price.Table) (Pool, err
 }
 
 func (line *Pool) addType(name, region string, zones []string, t *price.Table, missing *[]string) {
-	onDemand, ok := t.OnDemand(name, region)
-	entry := Type{Name: name, OnDemand: onDemand}
-	if ok && line.Capacity == price.Spot {
-		entry.Spot, ok = spotOf(name, region, zones, t)
-	}
+	entry, ok := TypeOf(name, line.Capacity, region, zones, t)
 	if !ok {
 		*missing = append(*missing, name)
 		return
 	}
 	line.Types = append(line.Types, entry)
+}
+
+// TypeOf returns what a type costs in some zones, or in the region if there are none
+// named, and whether all of that is known.
+func TypeOf(name string, c price.Capacity, region string, zones []string, t *price.Table) (Type, bool) {
+	onDemand, ok := t.OnDemand(name, region)
+	entry := Type{Name: name, OnDemand: onDemand}
+	if ok && c == price.Spot {
+		entry.Spot, ok = spotOf(name, region, zones, t)
+	}
+	return entry, ok
 }
 
 // spotOf is the mean over the pool's zones.

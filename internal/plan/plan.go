@@ -43,15 +43,23 @@ type Options struct {
 	Objective float64
 	// StockOut is the share of time in which on-demand machines are refused.
 	StockOut float64
+	// Candidates is how many ways to run a pool Advise tries. Defaults to 27, which
+	// vary what matters most.
+	Candidates int
+	// Widen says that Advise may add instance types that a pool does not name.
+	Widen bool
 	// Samples is how many moments of each run are kept for a plot.
 	Samples int
 	// Progress is told how many runs of how many are done. It may be nil, and is
 	// called by one goroutine at a time.
 	Progress func(done, total int)
+
+	halves bool // outcomes are also judged by halves
 }
 
 func (o Options) withDefaults() Options {
 	o.Days, o.Seeds = cmp.Or(o.Days, 90), cmp.Or(o.Seeds, 3)
+	o.Candidates = cmp.Or(o.Candidates, len(base()))
 	o.Lead = cmp.Or(o.Lead, time.Duration(sim.DefaultTiming().Lead)*time.Second)
 	o.Objective = cmp.Or(o.Objective, 0.9995)
 	if o.Prices == nil {
@@ -66,7 +74,15 @@ type Case struct {
 	Nodes  int
 	Worlds []*sim.World // one a history
 	Notes  []string     // what was assumed
-	types  []string
+	// AllOnDemand is what a month costs with all machines on demand, as package bill
+	// has it.
+	AllOnDemand price.Micros
+
+	platform *spec.Platform
+	types    []bill.Type // that are played; the first ones are named by the file
+	named    int
+	rejected []TypeAdvice
+	narrow   *Case // with the named types alone, if there are others
 }
 
 // Cases makes the platform's spot pools ready. A pool that wants no machines is
@@ -87,22 +103,22 @@ func Cases(p *spec.Platform, o Options) ([]Case, []string, error) {
 			notes = append(notes, fmt.Sprintf("pool %s wants no machines and is left out", pool.Name))
 			continue
 		}
-		c := Case{Pool: pool.Name, Nodes: pool.Desired}
-		for _, t := range b.Pools[i].Types {
-			c.types = append(c.types, t.Name)
+		types, rejected := fit(b.Pools[i].Types, largestPod(p, pool.Name), o.Prices)
+		if len(types) == 0 {
+			return nil, nil, fmt.Errorf("pool %s: none of its instance types will do: %s %s", pool.Name, rejected[0].Type, rejected[0].Why)
 		}
-		markets, note, err := o.markets(p, pool, b.Pools[i].Types)
-		if err != nil {
-			return nil, nil, fmt.Errorf("pool %s: %w", pool.Name, err)
+		c := Case{Pool: pool.Name, Nodes: pool.Desired, AllOnDemand: b.Pools[i].Sum.OnDemand, platform: p, types: types, named: len(types), rejected: rejected}
+		if err := c.compile(o, pool); err != nil {
+			return nil, nil, err
 		}
-		c.Notes = append(c.Notes, note...)
-		s := o.settings(p, pool)
-		for _, m := range markets {
-			w, err := sim.Compile(m, s)
-			if err != nil {
-				return nil, nil, fmt.Errorf("pool %s: %w", pool.Name, err)
+		if o.Widen && len(o.Traces) == 0 {
+			if more := wider(p, pool, types, o.Prices); len(more) > 0 {
+				narrow := c
+				c.narrow, c.types, c.Worlds, c.Notes = &narrow, slices.Concat(types, more), nil, nil
+				if err := c.compile(o, pool); err != nil {
+					return nil, nil, err
+				}
 			}
-			c.Worlds = append(c.Worlds, w)
 		}
 		cases = append(cases, c)
 	}
@@ -110,6 +126,23 @@ func Cases(p *spec.Platform, o Options) ([]Case, []string, error) {
 		return nil, nil, fmt.Errorf("the platform has no spot pool with machines: there is nothing to simulate")
 	}
 	return cases, notes, nil
+}
+
+// compile makes the case's histories ready.
+func (c *Case) compile(o Options, pool spec.Pool) error {
+	markets, notes, err := o.markets(c.platform, pool, c.types)
+	if err != nil {
+		return fmt.Errorf("pool %s: %w", pool.Name, err)
+	}
+	c.Notes = append(c.Notes, notes...)
+	for _, m := range markets {
+		w, err := sim.Compile(m, o.settings(c.platform, pool))
+		if err != nil {
+			return fmt.Errorf("pool %s: %w", pool.Name, err)
+		}
+		c.Worlds = append(c.Worlds, w)
+	}
+	return nil
 }
 
 // settings are those of a pool: its pods' grace is the longest of its services'.
@@ -208,6 +241,9 @@ type Outcome struct {
 	Pool string
 	sim.Figures
 	Result *sim.Result // of all histories together
+
+	chosenOn, judgedOn sim.Figures        // of the first and the second half of each history's days
+	use                map[string]float64 // by instance type: share of the spot machines' time
 }
 
 // Simulate plays each strategy for each pool and history.
@@ -269,9 +305,45 @@ func play(ctx context.Context, ways []way, o Options) ([]Outcome, error) {
 	for i, w := range ways {
 		merged := sim.Merge(results[i])
 		merged.Capacity = results[i][0].Capacity
-		out[i] = Outcome{Pool: w.c.Pool, Figures: sim.Evaluate(merged), Result: merged}
+		out[i] = Outcome{Pool: w.c.Pool, Figures: sim.Evaluate(merged), Result: merged, use: use(results[i])}
+		if o.halves {
+			first, second := halves(results[i])
+			out[i].chosenOn, out[i].judgedOn = sim.Evaluate(first), sim.Evaluate(second)
+		}
 	}
 	return out, nil
+}
+
+// halves are the first and the second half of the days of each history. Machines
+// and what the policy has learnt stay over the border, as they do in life.
+func halves(results []*sim.Result) (first, second *sim.Result) {
+	var a, b []*sim.Result
+	for _, r := range results {
+		x, y := *r, *r
+		n := (len(r.Days) + 1) / 2
+		x.Days, y.Days = r.Days[:n], r.Days[n:]
+		if len(y.Days) == 0 {
+			y.Days = r.Days // a single day is all there is
+		}
+		a, b = append(a, &x), append(b, &y)
+	}
+	return sim.Merge(a), sim.Merge(b)
+}
+
+// use is the share of the spot machines' time that each instance type had.
+func use(results []*sim.Result) map[string]float64 {
+	out := make(map[string]float64)
+	sum := 0.0
+	for _, r := range results {
+		for i, p := range r.World.Market.Pools {
+			out[p.InstanceType] += float64(r.Used[i])
+			sum += float64(r.Used[i])
+		}
+	}
+	for t := range out {
+		out[t] /= max(sum, 1)
+	}
+	return out
 }
 
 // Together is a strategy's outcome over all pools: money is added, shares of time

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/internal/bill"
 	"github.com/evenkeel-dev/evenkeel/internal/plan"
+	"github.com/evenkeel-dev/evenkeel/internal/price"
 	"github.com/evenkeel-dev/evenkeel/internal/provision"
 	"github.com/evenkeel-dev/evenkeel/internal/spec"
 	"github.com/evenkeel-dev/evenkeel/internal/trace"
@@ -111,5 +114,95 @@ func TestAdviseSparesWhatMustBeSpared(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestAdviceIsJudgedElsewhere: the figures of an advice are those of days that had no
+// part in the choice. Here the second half is bad and the first is not.
+func TestAdviceIsJudgedElsewhere(t *testing.T) {
+	h := scarce()
+	for i := range h.Pools {
+		p := &h.Pools[i]
+		p.Changes = slices.DeleteFunc(p.Changes, func(c trace.Change) bool { return c.Tick > 0 && c.Tick < p.Ticks/2 })
+	}
+	o := plan.Options{Traces: []*trace.Trace{h}, Lead: 4 * time.Minute, Objective: 0.9999}
+	advice, err := plan.Advise(t.Context(), cases(t, o)[:1], o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := advice[0]
+	if a.Reached || a.Chosen.ChosenOn.Enough.Low < o.Objective || a.Chosen.Enough.Low >= o.Objective {
+		t.Errorf("reached %v, enough from %.5f on the days of the choice, from %.5f on the others", a.Reached, a.Chosen.ChosenOn.Enough.Low, a.Chosen.Enough.Low)
+	}
+}
+
+// TestAllOnDemandIsTheBills: plan and cost agree on what all on demand costs.
+func TestAllOnDemandIsTheBills(t *testing.T) {
+	b, err := bill.Of(reference(t), price.Builtin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := plan.Options{Days: 4, Seeds: 1}
+	advice, err := plan.Advise(t.Context(), cases(t, o), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range advice {
+		i := slices.IndexFunc(b.Pools, func(p bill.Pool) bool { return p.Name == a.Pool })
+		if a.AllOnDemand != b.Pools[i].Sum.OnDemand {
+			t.Errorf("%s: %s a month, the bill has %s", a.Pool, a.AllOnDemand, b.Pools[i].Sum.OnDemand)
+		}
+	}
+}
+
+// TestTypes: a type that cannot hold a pod, or that costs more on spot than another
+// on demand, is rejected with the reason; with Widen, one that is cheaper is added.
+func TestTypes(t *testing.T) {
+	date := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	table := price.Builtin()
+	quote := func(name string, onDemand, spot price.Micros) {
+		for _, q := range []struct {
+			zone  string
+			c     price.Capacity
+			price price.Micros
+		}{{"", price.OnDemand, onDemand}, {"", price.Spot, spot}, {"us-east-1a", price.Spot, spot}, {"us-east-1b", price.Spot, spot}, {"us-east-1c", price.Spot, spot}} {
+			table.Add(name, "us-east-1", q.zone, q.c, price.Quote{PerHour: q.price, Date: date, Source: "test"})
+		}
+	}
+	quote("m5d.large", 200_000, 150_000) // dear
+	quote("x9.large", 60_000, 10_000)    // cheap, and as large
+	quote("t9.large", 60_000, 5_000)     // cheaper, with a share of a processor
+	quote("x9g.large", 60_000, 5_000)    // another architecture
+	quote("x9.small", 60_000, 5_000)     // small
+	large := price.Allocatable{CPUMilli: 1930, MemoryMiB: 7000, Pods: 29}
+	for _, i := range []price.Instance{
+		{Type: "x9.large", Arch: "amd64", VCPU: 2, MemoryMiB: 8192, Allocatable: large}, {Type: "t9.large", Arch: "amd64", VCPU: 2, MemoryMiB: 8192, Allocatable: large},
+		{Type: "x9g.large", Arch: "arm64", VCPU: 2, MemoryMiB: 8192, Allocatable: large},
+		{Type: "x9.small", Arch: "amd64", VCPU: 1, MemoryMiB: 2048, Allocatable: price.Allocatable{CPUMilli: 900, MemoryMiB: 1500, Pods: 11}},
+		{Type: "c5.large", Arch: "amd64", VCPU: 2, MemoryMiB: 4096, Allocatable: price.Allocatable{CPUMilli: 1930, MemoryMiB: 100, Pods: 29}},
+	} {
+		table.AddInstance(i)
+	}
+	o := plan.Options{Days: 4, Seeds: 1, Prices: table, Widen: true}
+	advice, err := plan.Advise(t.Context(), cases(t, o)[:1], o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range advice[0].Types {
+		switch {
+		case a.Why != "" && a.Named:
+			got = append(got, "without "+a.Type+": "+a.Why)
+		case a.Why == "" && !a.Named:
+			got = append(got, "new "+a.Type)
+		}
+	}
+	want := []string{
+		"new x9.large",
+		"without m5d.large: costs 0.1500 an hour on spot; c5a.large costs 0.0770 on demand",
+		"without c5.large: gives pods 1930 m CPU and 100 MiB; go-gateway asks for up to 250 m and 256 MiB",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("types: %q\nwant   %q", got, want)
 	}
 }

@@ -24,6 +24,8 @@ type Result struct {
 	// Billed is what was paid for, in machine-seconds, counted second by second; Lived
 	// is the same, counted machine by machine as each ended.
 	Billed, Lived int64
+	// Used is Lived by pool; that of machines on demand comes last.
+	Used []int64
 	// Capacity is sampled for a plot, if it was asked for.
 	Capacity []Sample
 }
@@ -157,7 +159,7 @@ func newRun(w *World, name string, p provision.Policy, o Options) *run {
 	n := len(w.Market.Pools)
 	r := &run{
 		w: w, policy: p, timing: w.Settings.Timing,
-		res:      &Result{Strategy: name, World: w, Days: make([]Day, w.Days)},
+		res:      &Result{Strategy: name, World: w, Days: make([]Day, w.Days), Used: make([]int64, n+1)},
 		groups:   make([]group, 0, 1024),
 		free:     make([]int32, 0, 1024),
 		pools:    make([]pool, n+1),
@@ -539,6 +541,7 @@ func (r *run) end(p, n int32, until Time) {
 		g := &r.groups[q.newest]
 		k := min(n, g.n)
 		r.res.Lived += int64(k) * int64(until-g.since)
+		r.res.Used[r.slot(p)] += int64(k) * int64(until-g.since)
 		g.n -= k
 		n -= k
 		if g.n == 0 {
