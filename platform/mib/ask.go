@@ -26,6 +26,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/replay"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/vectorstore"
 )
 
 func newAsk() *cobra.Command {
@@ -317,7 +318,7 @@ func newEval() *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			if err := fill(c.Context(), s, e, docs); err != nil {
+			if err := vectorstore.Fill(c.Context(), s, e, docs); err != nil {
 				return err
 			}
 			scores, err := quality.Evaluate(c.Context(), s, e, queries)

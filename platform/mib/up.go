@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +24,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/page"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/vectorstore"
 )
 
 // upOptions are the flags of up.
@@ -98,7 +97,7 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	if err != nil {
 		return err
 	}
-	documents, err := openDocuments(o.data, embedder)
+	documents, err := store.OpenFor(o.data, embedder.ID(), embedder.Dim())
 	if err != nil {
 		return err
 	}
@@ -115,7 +114,8 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	}
 	hub := api.NewHub()
 	server := &api.Server{Lifecycle: l, Sample: sample, Store: documents, Embedder: embedder, Hub: hub, Producer: producer, Now: time.Now}
-	l.OnStart(func(ctx context.Context) error { return fill(ctx, documents, embedder, docs) })
+	replica := vectorstore.New(vectorstore.Options{Brokers: brokers, Store: documents, Embedder: embedder, Library: docs, Logger: log})
+	l.OnStart(replica.Start)
 	l.OnStart(func(context.Context) error {
 		fmt.Fprintf(out, "ready in %d ms: %d documents, %d series; page and API at http://%s\n", time.Since(begun).Milliseconds(), documents.Len(), len(sample.Series), ln.Addr())
 		return nil
@@ -125,7 +125,9 @@ func up(ctx context.Context, o upOptions, env func(string) string, out io.Writer
 	}
 	// A job, not a consumer: streams go on until it is their turn to end.
 	l.Job("hub", func(ctx context.Context) error { return hub.Run(ctx, brokers, log) })
-	l.OnSave(documents.Save)
+	l.Job("texts", replica.Run)
+	l.OnSave(replica.Save)
+	l.OnFlush(func(context.Context) error { replica.Close(); return nil })
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", server.Handler())
 	mux.Handle("/", page.Handler())
@@ -147,59 +149,7 @@ func connect(o upOptions, env func(string) string, out io.Writer) (brokers []str
 
 func newEmbedder(o upOptions, env func(string) string, s *market.Sample, docs []corpus.Document) (embed.Embedder, error) {
 	if o.embedURL != "" {
-		if o.embedModel == "" || o.embedDim <= 0 {
-			return nil, errors.New("--embed-url needs --embed-model and --embed-dimensions")
-		}
-		return embed.HTTP{URL: o.embedURL, Model: o.embedModel, Dimensions: o.embedDim, Key: env("MIB_EMBED_KEY")}, nil
+		return embed.NewHTTP(o.embedURL, o.embedModel, o.embedDim, env("MIB_EMBED_KEY"))
 	}
-	var passages []string
-	for _, d := range docs {
-		if d.Kind == corpus.Passage {
-			passages = append(passages, d.Text)
-		}
-	}
-	return embed.NewWords(s.Vectors, passages), nil
-}
-
-// openDocuments opens the store of an embedder: vectors of another cannot be
-// compared with its own.
-func openDocuments(data string, e embed.Embedder) (*store.Store, error) {
-	dir := filepath.Join(data, fmt.Sprintf("documents-%x", sha256.Sum256([]byte(e.ID())))[:len("documents-")+12])
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return store.Open(dir, e.Dim())
-}
-
-// embedBatch is how many texts are embedded at once.
-const embedBatch = 2000
-
-// fill adds the documents that are missing.
-func fill(ctx context.Context, s *store.Store, e embed.Embedder, docs []corpus.Document) error {
-	var items []store.Item
-	var texts []string
-	flush := func() error {
-		vectors, err := e.Embed(ctx, texts)
-		if err != nil {
-			return err
-		}
-		for i := range items {
-			items[i].Vector = vectors[i]
-		}
-		err = s.Upsert(items...)
-		items, texts = nil, nil
-		return err
-	}
-	for _, d := range docs {
-		if s.Has(d.ID) {
-			continue
-		}
-		items = append(items, store.Item{Document: d})
-		if texts = append(texts, d.Text); len(texts) == embedBatch {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
+	return embed.NewWords(s.Vectors, corpus.Texts(docs)), nil
 }

@@ -83,3 +83,14 @@ func Documents(s *market.Sample) []Document {
 	}
 	return docs
 }
+
+// Texts returns the texts of the passages among documents.
+func Texts(docs []Document) []string {
+	var list []string
+	for _, d := range docs {
+		if d.Kind == Passage {
+			list = append(list, d.Text)
+		}
+	}
+	return list
+}

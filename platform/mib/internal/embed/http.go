@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,14 @@ type HTTP struct {
 }
 
 var _ Embedder = HTTP{}
+
+// NewHTTP returns an embedder by a model server, or an error if something is not said.
+func NewHTTP(url, model string, dimensions int, key string) (HTTP, error) {
+	if model == "" || dimensions <= 0 {
+		return HTTP{}, errors.New("--embed-url needs --embed-model and --embed-dimensions")
+	}
+	return HTTP{URL: url, Model: model, Dimensions: dimensions, Key: key}, nil
+}
 
 func (h HTTP) ID() string { return fmt.Sprintf("http/%s/%d", h.Model, h.Dimensions) }
 func (h HTTP) Dim() int   { return h.Dimensions }

@@ -116,9 +116,36 @@ func Load(root string) (*Sample, error) {
 	return Read(os.DirFS(filepath.Join(root, "market")))
 }
 
+// LoadPrices is Load for who needs nothing but prices.
+func LoadPrices(root string) (*Sample, error) {
+	if root == "" {
+		s := Generate(Seed)
+		return &Sample{Synthetic: true, Series: s.Series}, nil
+	}
+	s := new(Sample)
+	return s, s.readPrices(os.DirFS(filepath.Join(root, "market")))
+}
+
 // Read reads a sample; the README beside the files describes them.
 func Read(fsys fs.FS) (*Sample, error) {
 	s := new(Sample)
+	err := s.readPrices(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if s.Reports, err = readReports(fsys); err != nil {
+		return nil, err
+	}
+	if s.Filings, err = readFilings(fsys); err != nil {
+		return nil, err
+	}
+	if s.Vectors, err = readVectors(fsys); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sample) readPrices(fsys fs.FS) error {
 	for _, d := range []struct{ file, symbol, name, unit string }{
 		{"prices/wti-daily.csv", "WTI", "WTI crude oil, spot", "USD/barrel"},
 		{"prices/brent-daily.csv", "BRENT", "Brent crude oil, spot", "USD/barrel"},
@@ -131,30 +158,21 @@ func Read(fsys fs.FS) (*Sample, error) {
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.Series = append(s.Series, series)
 	}
 	fx, err := readExchangeRates(fsys)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.Series = append(s.Series, fx...)
 	for _, series := range s.Series {
 		if !slices.IsSortedFunc(series.Points, func(a, b Point) int { return a.Date.Compare(b.Date) }) {
-			return nil, fmt.Errorf("%s: dates are not in order", series.Symbol)
+			return fmt.Errorf("%s: dates are not in order", series.Symbol)
 		}
 	}
-	if s.Reports, err = readReports(fsys); err != nil {
-		return nil, err
-	}
-	if s.Filings, err = readFilings(fsys); err != nil {
-		return nil, err
-	}
-	if s.Vectors, err = readVectors(fsys); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return nil
 }
 
 func parsePoint(date, value string) (Point, error) {

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"io"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -119,6 +122,16 @@ func Open(dir string, dim int) (*Store, error) {
 		return nil, unloaded
 	}
 	return s, nil
+}
+
+// OpenFor opens the store of an embedder in a directory, and makes both if they are
+// not there: vectors of another embedder cannot be compared with its own.
+func OpenFor(data, embedder string, dim int) (*Store, error) {
+	dir := filepath.Join(data, fmt.Sprintf("documents-%x", sha256.Sum256([]byte(embedder)))[:len("documents-")+12])
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return Open(dir, dim)
 }
 
 // onlyNone reports whether there is no snapshot at all, good or bad.
