@@ -26,6 +26,11 @@ var Policies []byte
 //go:embed agent.yaml
 var Agent []byte
 
+// Operators is operators.yaml: the rights of people who run evenkeel drain and cancel.
+//
+//go:embed operators.yaml
+var Operators []byte
+
 // PoliciesFor returns Policies as they are for a controller that runs under another
 // service account, such as that of a rendered platform.
 func PoliciesFor(namespace, account string) []byte {

@@ -149,7 +149,7 @@ var onlyHelm = regexp.MustCompile(`(?m)^ *(helm\.sh/chart: .*|app\.kubernetes\.i
 // TestPlainManifests: the chart is where manifests are changed, and deploy/ is what
 // it renders by default.
 func TestPlainManifests(t *testing.T) {
-	files := rendered(t, map[string]any{"agent": map[string]any{"enabled": true}})
+	files := rendered(t, map[string]any{"agent": map[string]any{"enabled": true}, "operators": map[string]any{"enabled": true}})
 	const made = "#\n# Rendered from charts/evenkeel: change that, and run go test ./chart -update in rendertest/.\n"
 	const namespace = `apiVersion: v1
 kind: Namespace
@@ -174,6 +174,10 @@ metadata:
 		{"agent.yaml", `# The agent that asks every spot machine's metadata for notices: a second ear
 # beside the queue. ` + "`kubectl apply -f`" + ` installs it. policies.yaml belongs to it.
 `, []string{files["agent.yaml"]}},
+		{"operators.yaml", `# The rights of people who run ` + "`evenkeel drain` and `evenkeel cancel`" + `: members of
+# the group evenkeel-operators. ` + "`kubectl apply -f`" + ` installs it after the subjects have
+# been set. The Role is in the controller's namespace.
+`, []string{files["operator-rbac.yaml"]}},
 	} {
 		text := m.about + made + onlyHelm.ReplaceAllString(strings.Join(m.parts, "---\n"), "")
 		sameAs(t, filepath.Join(deployDir, m.name), text)
@@ -238,6 +242,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"agent: {namespace: {name: Agents}}", "/agent/namespace/name"},
 		{"admissionPolicy: {validationActions: []}", "/admissionPolicy/validationActions"},
 		{"admissionPolicy: {controllers: [{name: x}]}", "namespace"},
+		{"operators: {subjects: [{kind: Person, name: ann}]}", "/operators/subjects/0/kind"},
 		{"networkPolicy: {apiServerPort: 70000}", "/networkPolicy/apiServerPort"},
 		{"monitor: {}", "monitor"},
 	} {

@@ -13,6 +13,7 @@
 {{- end -}}
 
 {{- define "evenkeel.controller" -}}{{ include "evenkeel.fullname" . }}-controller{{- end -}}
+{{- define "evenkeel.operator" -}}{{ include "evenkeel.fullname" . }}-operator{{- end -}}
 {{- define "evenkeel.agent" -}}{{ include "evenkeel.fullname" . }}-agent{{- end -}}
 
 {{- define "evenkeel.controllerAccount" -}}

@@ -54,6 +54,7 @@ func TestHandoff(t *testing.T) {
 	t.Run("the machine is gone", func(t *testing.T) { testMachineGone(t, admin, config, kubelets) })
 	t.Run("a budget with two limits", func(t *testing.T) { testTwoLimits(t, admin, config) })
 	t.Run("rights", func(t *testing.T) { testRights(t, config) })
+	t.Run("operators", func(t *testing.T) { testOperators(t, plane, admin) })
 	t.Run("policies", func(t *testing.T) { testPolicies(t, plane, admin, config) })
 }
 
@@ -65,7 +66,7 @@ func shipped(t *testing.T, plane *controlplane.ControlPlane) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"controller.yaml": deploy.Controller, "policies.yaml": deploy.Policies, "agent.yaml": deploy.Agent} {
+	for name, data := range map[string][]byte{"controller.yaml": deploy.Controller, "policies.yaml": deploy.Policies, "agent.yaml": deploy.Agent, "operators.yaml": deploy.Operators} {
 		objects, err := manifest.Decode("deploy/"+name, data)
 		if err != nil {
 			t.Fatal(err)
