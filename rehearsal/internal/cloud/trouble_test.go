@@ -88,6 +88,8 @@ func TestEverythingBadAtOnce(t *testing.T) {
 
 	awaitFor(t, "our notices to be stored", func() error { return us.complete() })
 	t.Logf("%d messages: ours stored after %s", sent, time.Since(began).Round(time.Millisecond))
+	// One more copy, when everything is stored.
+	send(string(SpotInterruptionWarning("event-0", "us-east-1", "123456789012", instanceIn("a", 0), began.Add(skew))))
 	// What is not ours has been looked at, and is still there.
 	awaitFor(t, "all that is ours to be acknowledged", func() error {
 		s, _ := c.QueueStats(queue)
@@ -158,7 +160,9 @@ func runLoop(t *testing.T, c *memoryCluster, queue string, to *logBuffer) (stop 
 	named := source.NewNamed(
 		func(ctx context.Context) (string, error) { return source.QueueURL(ctx, client, queue) },
 		func(url string) *source.SQS {
-			return source.NewSQS(client, source.SQSConfig{QueueURL: url, ForeignVisibility: time.Second, Log: log})
+			// The defaults, shortened: what a poll had received when the queue was cut off
+			// is seen again soon, and so is what is left to its owner, however long it takes.
+			return source.NewSQS(client, source.SQSConfig{QueueURL: url, ForeignVisibility: time.Second, MaxForeign: 1000, Visibility: 3 * time.Second, Log: log})
 		}, log)
 	ctl := controller.New(c, []controller.Source{named}, controller.Config{Log: log, Meter: web.NewMeter()})
 	ctx, cancel := context.WithCancel(context.Background())
