@@ -66,8 +66,12 @@ func shipped(t *testing.T, plane *controlplane.ControlPlane) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"controller.yaml": deploy.Controller, "policies.yaml": deploy.Policies, "agent.yaml": deploy.Agent, "operators.yaml": deploy.Operators} {
-		objects, err := manifest.Decode("deploy/"+name, data)
+	// The first one has the namespace that the last one's Role is in.
+	for _, file := range []struct {
+		name string
+		data []byte
+	}{{"controller.yaml", deploy.Controller}, {"policies.yaml", deploy.Policies}, {"agent.yaml", deploy.Agent}, {"operators.yaml", deploy.Operators}} {
+		objects, err := manifest.Decode("deploy/"+file.name, file.data)
 		if err != nil {
 			t.Fatal(err)
 		}
