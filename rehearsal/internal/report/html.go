@@ -114,7 +114,7 @@ func (r *Report) page() *page {
 func (r *Report) facts() []fact {
 	out := []fact{
 		{"Scenario", r.Scenario},
-		{"Reclaims from", "trace " + r.Trace},
+		{"Reclaims", r.reclaimsFrom()},
 		{"Seed", fmt.Sprint(r.Seed)},
 		{"Time scale", trimmed(r.TimeScale)},
 		{"Kubernetes", r.KubernetesVersion},

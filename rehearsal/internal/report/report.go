@@ -10,7 +10,7 @@ type Report struct {
 	Reasons           []string            `json:"reasons,omitempty"` // why it failed, one sentence each
 	Scenario          string              `json:"scenario"`
 	Seed              uint64              `json:"seed"`
-	Trace             string              `json:"trace"` // file name, or "generated"
+	Trace             string              `json:"trace"` // file name, "generated", or empty: the scenario names its reclaims
 	TimeScale         float64             `json:"time_scale"`
 	Faults            []string            `json:"faults,omitempty"`
 	KubernetesVersion string              `json:"kubernetes_version"`

@@ -306,3 +306,14 @@ func TestJudge(t *testing.T) {
 		}
 	}
 }
+
+func TestScriptedReclaims(t *testing.T) {
+	r := &Report{}
+	if got, want := r.reclaimsFrom(), "reclaims as scripted"; got != want {
+		t.Errorf("without a trace: %q, want %q", got, want)
+	}
+	r.Trace = "generated"
+	if got, want := r.reclaimsFrom(), "trace generated"; got != want {
+		t.Errorf("with one: %q, want %q", got, want)
+	}
+}

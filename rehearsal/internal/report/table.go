@@ -112,7 +112,7 @@ func (r *Report) writeVerdict(b *bytes.Buffer, width int, p paint) {
 
 // setting is one line of what the figures hold for.
 func (r *Report) setting() string {
-	parts := []string{"trace " + r.Trace, fmt.Sprintf("seed %d", r.Seed)}
+	parts := []string{r.reclaimsFrom(), fmt.Sprintf("seed %d", r.Seed)}
 	if r.KubernetesVersion != "" {
 		parts = append(parts, "Kubernetes "+r.KubernetesVersion)
 	}
@@ -121,6 +121,14 @@ func (r *Report) setting() string {
 		parts = append(parts, "faults: "+strings.Join(r.Faults, ", "))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// reclaimsFrom says who decided which nodes go, and when.
+func (r *Report) reclaimsFrom() string {
+	if r.Trace == "" {
+		return "reclaims as scripted"
+	}
+	return "trace " + r.Trace
 }
 
 // fit returns the space before a column: as much as the width leaves, between 2
