@@ -223,6 +223,7 @@ func (w *wrapper) newFront() *front {
 		Gone:       w.child.hasEnded,
 	})
 	srv.Handler = w.proxy.HTTP2()
+	srv.ConnState = w.proxy.HTTP2State
 	w.life.HTTPListener(srv, f)
 	srv.Handler = w.proxy.TakeLeave(srv.Handler) // outside of what lifecycle wraps it in
 	srv.ConnContext = w.proxy.ConnContext

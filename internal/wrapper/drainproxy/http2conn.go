@@ -27,6 +27,7 @@ const settle = time.Second
 type http2Conn struct {
 	net.Conn
 	used   atomic.Bool  // there was a request
+	idle   atomic.Int64 // since when net/http says that no stream is open, in Unix nanoseconds; 0: one is
 	heard  atomic.Int64 // when the client had answered the PING, in Unix nanoseconds; 0: not yet
 	closed chan struct{}
 	once   sync.Once
@@ -96,10 +97,40 @@ func (c *http2Conn) Write(p []byte) (n int, err error) {
 func (c *http2Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.in.scan(p[:n])
-	if c.in.pong && c.heard.Load() == 0 {
-		c.heard.Store(time.Now().UnixNano())
+	if c.in.pong && c.heard.CompareAndSwap(0, time.Now().UnixNano()) {
+		time.AfterFunc(settle, c.closeWhenIdle)
 	}
 	return n, err
+}
+
+// closeWhenIdle closes the connection when its client has left and no stream has been
+// open for a while. Clients keep one that was idle when they were asked to leave, and
+// net/http closes it only after its own GOAWAY. Idle for a while, because net/http
+// may still be writing the end of the last answer when it says that it is.
+func (c *http2Conn) closeWhenIdle() {
+	select {
+	case <-c.closed:
+		return
+	default:
+	}
+	if at := c.idle.Load(); at != 0 && time.Since(time.Unix(0, at)) >= settle/2 {
+		// net/http takes the end of reading for that of its client.
+		_ = c.Conn.SetReadDeadline(longAgo)
+		return
+	}
+	time.AfterFunc(settle/2, c.closeWhenIdle)
+}
+
+// HTTP2State is the ConnState of the http.Server that serves what Serve hands over.
+func (p *Proxy) HTTP2State(c net.Conn, s http.ConnState) {
+	x, ok := c.(*http2Conn)
+	switch {
+	case !ok:
+	case s == http.StateIdle:
+		x.idle.Store(time.Now().UnixNano())
+	default:
+		x.idle.Store(0)
+	}
 }
 
 func (c *http2Conn) Close() error {

@@ -169,6 +169,18 @@ func TestHTTP2FreshWhileDraining(t *testing.T) {
 	}
 }
 
+// A client that was idle when it was asked to leave need not wait for the server.
+func TestHTTP2IdleIsClosed(t *testing.T) {
+	s := newStand(t, server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	x := newH2Client(t, s)
+	x.until(endOf(x.get()))
+	close(s.draining)
+	x.frame(framePing, flagAck, 0, x.until(isPing).payload)
+	if _, err := io.Copy(io.Discard, x.c); err != nil {
+		t.Errorf("the connection ended with %v", err)
+	}
+}
+
 // memoryConn is what was written.
 type memoryConn struct {
 	net.Conn

@@ -64,7 +64,7 @@ func newStand(t *testing.T, target string) *stand {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	handed := make(chan net.Conn)
-	srv := &http.Server{Handler: s.proxy.TakeLeave(s.discourage(s.proxy.HTTP2())), Protocols: &protocols, ConnContext: s.proxy.ConnContext}
+	srv := &http.Server{Handler: s.proxy.TakeLeave(s.discourage(s.proxy.HTTP2())), Protocols: &protocols, ConnContext: s.proxy.ConnContext, ConnState: s.proxy.HTTP2State}
 	served := make(chan error, 2)
 	go func() { served <- srv.Serve(chanListener{ln, handed}) }()
 	go func() {
