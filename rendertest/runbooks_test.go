@@ -32,7 +32,7 @@ func TestMibAlertText(t *testing.T) {
 // metrics that there are: our own, recorded ones, and kube-state-metrics'.
 func TestRunbookQueries(t *testing.T) {
 	known := make(map[string]bool)
-	for _, m := range metrics.All {
+	for _, m := range metrics.Catalog {
 		known[m.Name] = true
 	}
 	for _, folder := range []string{rendered + "/prometheus", mib} {

@@ -19,6 +19,7 @@ import (
 
 	marketintelbrain "github.com/evenkeel-dev/evenkeel/examples/market-intel-brain"
 	"github.com/evenkeel-dev/evenkeel/internal/trace"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/rehearse"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
@@ -74,6 +75,7 @@ type runFlags struct {
 	seed      uint64
 	timeScale float64
 	rate      float64
+	load      string
 	reportDir string
 	output    string
 	bin       string
@@ -106,6 +108,7 @@ func newRunCommand(io streams) *cobra.Command {
 	fs.Uint64Var(&f.seed, "seed", 0, "seed of everything random; default: the scenario's")
 	fs.Float64Var(&f.timeScale, "time-scale", 0, "how many times faster than the cloud's clock the rehearsal runs; default: the scenario's")
 	fs.Float64Var(&f.rate, "rate", 0, "requests a second; default: the scenario's")
+	fs.StringVar(&f.load, "load", "", "load profile: a file with how the rate goes over time, and what is asked")
 	fs.StringVar(&f.reportDir, "report", "", "folder for report.json and report.html")
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or yaml")
 	fs.StringVar(&f.bin, "bin", "", "folder with the programs that stand for container images; default: that of this program")
@@ -195,6 +198,16 @@ func (f *runFlags) config(cmd *cobra.Command) (*rehearse.Config, error) {
 			return nil, fmt.Errorf("--rate=%g: must be above 0 and at most 20000 requests a second", f.rate)
 		}
 		sc.Load.Rate = f.rate
+	}
+	if f.load != "" {
+		if cmd.Flags().Changed("rate") {
+			return nil, errors.New("--load has rates of its own: leave --rate out")
+		}
+		p, err := load.ReadProfile(f.load)
+		if err != nil {
+			return nil, fmt.Errorf("--load: %w", err)
+		}
+		c.LoadProfile = p
 	}
 	var err error
 	if c.Plan, err = plan(sc, f.trace, f.zones); err != nil {

@@ -12,9 +12,9 @@
 // exception, which every client with kept connections makes: a connection that
 // the server had closed before a request was written to it is not used for it.
 //
-// It knows two requests: GET /v1/quote?symbol=X, and POST /v1/orders with a
-// unique id, which the service echoes in its answer and records in its ledger
-// (ledger.go). It knows nothing of Kubernetes, or of what happens to the service
+// It knows two requests: GET /v1/quote?symbol=X, or what a Profile names instead, and
+// POST /v1/orders with a unique id, which the service echoes in its answer and records
+// in its ledger (ledger.go). It knows nothing of Kubernetes, or of what happens to the service
 // meanwhile.
 package load
 
@@ -34,7 +34,11 @@ import (
 // Config says what a Generator sends. Target and Rate must be set.
 type Config struct {
 	Target string  // base URL, http only, for example http://127.33.1.2:80
-	Rate   float64 // mean arrivals per second
+	Rate   float64 // mean arrivals per second; not used with a Profile
+
+	// Profile says how the rate goes over the run, and what is asked. Nil is a
+	// constant rate of quotes.
+	Profile *Profile
 
 	// PostShare is the part of requests that are POSTs; defaults to 0.3.
 	// NewConnShare is the part that is sent on a connection of its own, which is
@@ -69,6 +73,14 @@ func (c Config) withDefaults() Config {
 	}
 	c.PostShare = share(c.PostShare, 0.3)
 	c.NewConnShare = share(c.NewConnShare, 0.2)
+	if p := c.Profile; p != nil {
+		if p.Posts != nil {
+			c.PostShare = *p.Posts
+		}
+		if p.NewConns != nil {
+			c.NewConnShare = *p.NewConns
+		}
+	}
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}
@@ -128,7 +140,7 @@ func (g *Generator) Run(ctx context.Context) error {
 	if u.Scheme != "http" || u.Host == "" {
 		return fmt.Errorf("reading the target of the load: %q is not an http URL with a host", g.cfg.Target)
 	}
-	if g.cfg.Rate <= 0 {
+	if g.cfg.Rate <= 0 && g.cfg.Profile == nil {
 		return fmt.Errorf("starting the load: a rate of %v requests per second is not positive", g.cfg.Rate)
 	}
 	cl := newClient(u, g.dial, g.cfg.KeepAliveConns)
@@ -164,7 +176,7 @@ func (g *Generator) request(cl *client, start time.Time, rec *Record, id string,
 	sent := time.Now()
 	atomicMax(&g.lag, int64(sent.Sub(start)-a.at))
 
-	req := request{kind: a.kind, path: "/v1/quote?symbol=" + a.symbol, ownConn: a.newConn}
+	req := request{kind: a.kind, path: a.path, ownConn: a.newConn}
 	if a.kind == Post {
 		req.path = "/v1/orders"
 		req.body, _ = json.Marshal(order{id, a.symbol, a.quantity}) // cannot fail: strings and a number
@@ -194,6 +206,7 @@ type arrival struct {
 	kind     Kind
 	newConn  bool
 	symbol   string
+	path     string // of a GET
 	quantity int
 }
 
@@ -203,19 +216,53 @@ type arrivals struct {
 	cfg     Config
 	rng     *rand.Rand
 	symbols []string
+	paths   []Path
+	weights float64 // sum of those of paths
 	at      time.Duration
 }
 
 func newArrivals(c Config) *arrivals {
-	return &arrivals{
+	s := &arrivals{
 		cfg:     c,
 		rng:     rand.New(rand.NewPCG(c.Seed, 0)),
 		symbols: strings.Fields("AAPL AMZN GOOG META MSFT NVDA ORCL TSLA"),
+		paths:   []Path{{"/v1/quote?symbol={symbol}", 1}},
 	}
+	if p := c.Profile; p != nil {
+		if len(p.Symbols) > 0 {
+			s.symbols = p.Symbols
+		}
+		if len(p.Paths) > 0 {
+			s.paths = p.Paths
+		}
+	}
+	for _, p := range s.paths {
+		s.weights += p.Weight
+	}
+	return s
+}
+
+// path draws what a GET asks for.
+func (s *arrivals) path(symbol string) string {
+	chosen := s.paths[len(s.paths)-1]
+	if len(s.paths) > 1 { // one path draws nothing: such runs stay the same
+		at := s.rng.Float64() * s.weights
+		for _, p := range s.paths {
+			if at -= p.Weight; at < 0 {
+				chosen = p
+				break
+			}
+		}
+	}
+	return strings.ReplaceAll(chosen.Path, "{symbol}", symbol)
 }
 
 func (s *arrivals) arrival() arrival {
-	s.at += time.Duration(s.rng.ExpFloat64() / s.cfg.Rate * float64(time.Second))
+	if gap := s.rng.ExpFloat64(); s.cfg.Profile != nil {
+		s.at = s.cfg.Profile.after(s.at, gap)
+	} else {
+		s.at += time.Duration(gap / s.cfg.Rate * float64(time.Second))
+	}
 	a := arrival{
 		at:       s.at,
 		kind:     Get,
@@ -225,6 +272,8 @@ func (s *arrivals) arrival() arrival {
 	}
 	if s.rng.Float64() < s.cfg.PostShare {
 		a.kind = Post
+	} else {
+		a.path = s.path(a.symbol)
 	}
 	return a
 }

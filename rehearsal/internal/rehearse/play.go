@@ -64,7 +64,7 @@ func (s *stage) play(ctx context.Context, g *errgroup.Group) (*report.Handler, e
 	addr, _ := s.target()
 	l := s.Scenario.Load
 	s.load = load.New(load.Config{
-		Target: "http://" + addr.String(), Rate: l.Rate, PostShare: l.PostShare, NewConnShare: l.NewConnShare,
+		Target: "http://" + addr.String(), Rate: l.Rate, Profile: s.LoadProfile, PostShare: l.PostShare, NewConnShare: l.NewConnShare,
 		Timeout: l.Timeout, Seed: s.Scenario.Seed, RunID: s.handler,
 	})
 	s.phase.setLoad(s.load, s.observer, s.Scenario.Real(s.Plan.End))

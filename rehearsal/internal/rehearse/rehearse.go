@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
 )
@@ -39,6 +40,8 @@ type Config struct {
 	Plan     *scenario.Plan
 	Handlers []string
 	Faults   []Fault
+	// LoadProfile stands for the scenario's rate; nil: a constant one.
+	LoadProfile *load.Profile
 	// Bin is the folder with the programs that the scenario's images name.
 	Bin string
 	// Dir takes everything that is written: it exists, and its owner removes it.
