@@ -3,9 +3,14 @@ package pagetest
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -328,4 +333,48 @@ func TestPictures(t *testing.T) {
 	settle()
 	b.picture("mib-phone.png")
 	b.clean(false)
+}
+
+// Where a key is wanted the page asks for it, and goes on with it; it is nowhere in an
+// address.
+func TestKey(t *testing.T) {
+	b := newTab(t)
+	target, err := url.Parse("http://" + newBrain(t).listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var seen []string // addresses
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		seen = append(seen, r.URL.String())
+		mu.Unlock()
+		if strings.HasPrefix(r.URL.Path, "/v1/") && r.Header.Get("Authorization") != "Bearer right" {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	b.do(chromedp.Navigate(srv.URL))
+	b.until("the question for a key", "!document.getElementById('key-form').hidden && document.getElementById('connection-text').textContent.includes('an API key is needed')")
+	for _, key := range []string{"wrong", "right"} {
+		b.do(chromedp.Focus(chromedp.ID("key")))
+		b.key(key, kb.Enter)
+		b.until("an answer to it", map[string]string{
+			"wrong": "!document.getElementById('key-wrong').hidden",
+			"right": "document.getElementById('connection').dataset.state === 'open' && document.querySelector('#plot path.line.price') && document.getElementById('key-form').hidden",
+		}[key])
+	}
+	b.open(srv.URL) // in the same tab it is still known
+	mu.Lock()
+	defer mu.Unlock()
+	for _, address := range seen {
+		if strings.Contains(address, "right") || strings.Contains(address, "wrong") {
+			t.Errorf("the key is in %s", address)
+		}
+	}
+	b.clean(true) // the answers 401 are failed requests
 }

@@ -274,7 +274,7 @@ async function start() {
   }
   render();
 }
-await start();
+start();
 follow(() => '/v1/prices', { onEvent: prices, onState: (s, detail) => connection('prices', s, detail) });
 const question = new URLSearchParams(location.search).get('q');
 if (question) { $('question').value = question; ask.run(); }

@@ -2,6 +2,8 @@
 // gives up on an answer like 502, does not show comments (which are this server's
 // sign of life), and does not say when it will try again.
 
+import { headers as keyHeaders, needed } from './key.js';
+
 const quiet = 40_000; // ms without a byte, after which a connection counts as dead; the server says something every 15 s
 const longest = 10_000; // ms between two tries
 
@@ -52,9 +54,16 @@ export function follow(url, { onEvent, onState }) {
     };
     try {
       alive();
-      const headers = { Accept: 'text/event-stream' };
+      const headers = { Accept: 'text/event-stream', ...keyHeaders() };
       if (lastId !== undefined) headers['Last-Event-ID'] = lastId;
       const response = await fetch(url(lastId !== undefined), { headers, signal: current.signal, cache: 'no-store' });
+      if (response.status === 401) {
+        clearTimeout(timer);
+        onState('refused', 'an API key is needed');
+        await needed();
+        advised = 0;
+        return;
+      }
       if (response.status >= 400 && response.status < 500 && response.status !== 429 && response.status !== 408) {
         stopped = true;
         onState('refused', `the server answered ${response.status}`);
