@@ -26,6 +26,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/replay"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/texts"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/vectorstore"
 )
 
@@ -188,11 +189,13 @@ func newWatch() *cobra.Command {
 func newReplay() *cobra.Command {
 	var from, to, speed, broker, feed string
 	var warm int
+	var withTexts bool
 	c := &cobra.Command{
 		Use:     "replay",
-		Short:   "Play the prices of another time into the stream",
+		Short:   "Play the prices and texts of another time into the stream",
 		Example: "  mib replay --from 2008-08 --to 2009-06 --speed 500000x",
-		Long: `Play the prices of another time into the stream, as a feed of its own.
+		Long: `Play the prices of another time into the stream, as a feed of its own, and the texts
+that came then. A text of which only the month is known comes when the month is over.
 
 The year before --from is sent first, as fast as possible, so that it is known what
 is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
@@ -219,6 +222,10 @@ is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
 			}
 			before := replay.Ticks(sample, feed, begin.AddDate(0, 0, -warm), begin)
 			ticks := replay.Ticks(sample, feed, begin, end)
+			var documents []corpus.Document
+			if withTexts {
+				documents = replay.Between(corpus.Documents(sample), begin, end)
+			}
 			if len(ticks) == 0 {
 				return fmt.Errorf("there are no prices from %s to %s", from, to)
 			}
@@ -228,14 +235,18 @@ is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
 				return err
 			}
 			defer producer.Close()
-			send := func(ctx context.Context, part []stream.Tick) error {
-				var records []*kgo.Record
-				for _, t := range part {
-					r, err := t.Record()
+			send := func(ctx context.Context, part []replay.Event) error {
+				records := make([]*kgo.Record, len(part))
+				for i, e := range part {
+					var err error
+					if e.Tick != nil {
+						records[i], err = e.Tick.Record()
+					} else {
+						records[i], err = texts.Change{ID: e.Text.ID, Document: e.Text}.Record()
+					}
 					if err != nil {
 						return err
 					}
-					records = append(records, r)
 				}
 				return producer.ProduceSync(ctx, records...).FirstErr()
 			}
@@ -245,13 +256,13 @@ is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
 				return hint(fmt.Errorf("reaching a broker at %s: %w", broker, err))
 			}
 			begun := time.Now()
-			if err := replay.Play(c.Context(), before, 0, send); err != nil {
+			if err := replay.Play(c.Context(), replay.Events(before, nil), 0, send); err != nil {
 				return hint(err)
 			}
-			if err := replay.Play(c.Context(), ticks, pace, send); err != nil {
+			if err := replay.Play(c.Context(), replay.Events(ticks, documents), pace, send); err != nil {
 				return hint(err)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "played %d prices from %s to %s in %.1f s, after %d of the year before, as feed %s\n", len(ticks), from, to, time.Since(begun).Seconds(), len(before), feed)
+			fmt.Fprintf(c.OutOrStdout(), "played %d prices and %d texts from %s to %s in %.1f s, after %d prices of the year before, as feed %s\n", len(ticks), len(documents), from, to, time.Since(begun).Seconds(), len(before), feed)
 			return nil
 		},
 	}
@@ -260,6 +271,7 @@ is usual. At 5000x a day takes 17 seconds; at 500000x a year takes a minute.`,
 	f.StringVar(&to, "to", "2009-06", "the `month` or day before which to stop")
 	f.StringVar(&speed, "speed", "500000x", "how much `faster` than it happened; max for no pace at all")
 	f.StringVar(&feed, "feed", "", "the `name` of the feed; a new one if empty. The same prices again in one feed are the same events")
+	f.BoolVar(&withTexts, "texts", true, "send the texts, too; sent twice they are the same documents")
 	f.IntVar(&warm, "warm-up", 365, "how many `days` before --from are sent first")
 	brokers := os.Getenv("KAFKA_BROKERS")
 	if brokers == "" {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
@@ -47,13 +48,53 @@ func ParseSpeed(s string) (Speed, error) {
 	return Speed(v), nil
 }
 
-// batch is how many ticks are sent at once when there is no pace to keep.
+// An Event is a price, or a text, that came at a time.
+type Event struct {
+	Time time.Time
+	Tick *stream.Tick
+	Text *corpus.Document
+}
+
+// Events puts prices and texts into the order in which they came. A text of which only
+// the month is known comes when the month is over: nobody could read it before.
+func Events(ticks []stream.Tick, texts []corpus.Document) []Event {
+	events := make([]Event, 0, len(ticks)+len(texts))
+	for i := range ticks {
+		events = append(events, Event{Time: ticks[i].Time, Tick: &ticks[i]})
+	}
+	for i := range texts {
+		events = append(events, Event{Time: Came(texts[i]), Text: &texts[i]})
+	}
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	return events
+}
+
+// Came is when a text could be read first.
+func Came(d corpus.Document) time.Time {
+	if d.Exact {
+		return d.Date
+	}
+	return d.Date.AddDate(0, 1, 0)
+}
+
+// Between are the texts that came from one time to another, without the latter.
+func Between(docs []corpus.Document, from, to time.Time) []corpus.Document {
+	var list []corpus.Document
+	for _, d := range docs {
+		if at := Came(d); !at.Before(from) && at.Before(to) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// batch is how many events are sent at once when there is no pace to keep.
 const batch = 500
 
-// Play sends ticks at a speed, those of one time together.
-func Play(ctx context.Context, ticks []stream.Tick, speed Speed, send func(context.Context, []stream.Tick) error) error {
+// Play sends events at a speed, those of one time together.
+func Play(ctx context.Context, events []Event, speed Speed, send func(context.Context, []Event) error) error {
 	if speed == 0 {
-		for part := range slices.Chunk(ticks, batch) {
+		for part := range slices.Chunk(events, batch) {
 			if err := send(ctx, part); err != nil {
 				return err
 			}
@@ -61,19 +102,19 @@ func Play(ctx context.Context, ticks []stream.Tick, speed Speed, send func(conte
 		return nil
 	}
 	begun := time.Now()
-	for len(ticks) > 0 {
+	for len(events) > 0 {
 		n := 1
-		for n < len(ticks) && ticks[n].Time.Equal(ticks[0].Time) {
+		for n < len(events) && events[n].Time.Equal(events[0].Time) {
 			n++
 		}
-		if err := send(ctx, ticks[:n]); err != nil {
+		if err := send(ctx, events[:n]); err != nil {
 			return err
 		}
-		if n == len(ticks) {
+		if n == len(events) {
 			return nil
 		}
 		// Reckoned from the begin, so that what sending takes does not add up.
-		due := begun.Add(time.Duration(float64(ticks[n].Time.Sub(ticks[0].Time)) / float64(speed)))
+		due := begun.Add(time.Duration(float64(events[n].Time.Sub(events[0].Time)) / float64(speed)))
 		begun = due
 		t := time.NewTimer(time.Until(due))
 		select {
@@ -82,7 +123,7 @@ func Play(ctx context.Context, ticks []stream.Tick, speed Speed, send func(conte
 			t.Stop()
 			return ctx.Err()
 		}
-		ticks = ticks[n:]
+		events = events[n:]
 	}
 	return nil
 }

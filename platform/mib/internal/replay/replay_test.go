@@ -3,10 +3,12 @@ package replay
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
@@ -25,6 +27,28 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+// A text comes when it could be read: of a Beige Book that is after its month.
+func TestTextsCome(t *testing.T) {
+	day := func(y, m, d int) time.Time { return time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC) }
+	docs := []corpus.Document{{ID: "month", Date: day(2020, 1, 1)}, {ID: "day", Date: day(2020, 1, 15), Exact: true}, {ID: "later", Date: day(2020, 2, 1)}}
+	got := Between(docs, day(2020, 1, 15), day(2020, 3, 1))
+	if len(got) != 2 || got[0].ID != "month" || got[1].ID != "day" {
+		t.Errorf("%v", got)
+	}
+	events := Events([]stream.Tick{{ID: "price", Time: day(2020, 1, 20)}}, got)
+	var order []string
+	for _, e := range events {
+		if e.Tick != nil {
+			order = append(order, e.Tick.ID)
+		} else {
+			order = append(order, e.Text.ID)
+		}
+	}
+	if !slices.Equal(order, []string{"day", "price", "month"}) {
+		t.Errorf("%v", order)
+	}
+}
+
 func TestParseSpeed(t *testing.T) {
 	for s, want := range map[string]Speed{"5000x": 5000, "0.5": 0.5, "max": 0} {
 		if got, err := ParseSpeed(s); err != nil || got != want {
@@ -40,11 +64,14 @@ func TestParseSpeed(t *testing.T) {
 
 func TestPlayKeepsThePace(t *testing.T) {
 	day := func(i int) time.Time { return time.Date(2008, 8, i, 0, 0, 0, 0, time.UTC) }
-	ticks := []stream.Tick{{ID: "a", Time: day(1)}, {ID: "b", Time: day(1)}, {ID: "c", Time: day(2)}, {ID: "d", Time: day(4)}}
+	events := Events(
+		[]stream.Tick{{ID: "a", Time: day(1)}, {ID: "b", Time: day(1)}, {ID: "d", Time: day(4)}},
+		[]corpus.Document{{ID: "c", Date: day(2), Exact: true}},
+	)
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var at []time.Duration
-		err := Play(t.Context(), ticks, 86400, func(_ context.Context, part []stream.Tick) error {
+		err := Play(t.Context(), events, 86400, func(_ context.Context, part []Event) error {
 			at = append(at, time.Since(begun))
 			time.Sleep(300 * time.Millisecond) // what sending takes
 			return nil
@@ -56,7 +83,7 @@ func TestPlayKeepsThePace(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		sent := 0
-		err = Play(ctx, ticks, 86400, func(_ context.Context, part []stream.Tick) error { sent += len(part); return nil })
+		err = Play(ctx, events, 86400, func(_ context.Context, part []Event) error { sent += len(part); return nil })
 		if !errors.Is(err, context.DeadlineExceeded) || sent != 3 {
 			t.Errorf("given up: %v, %d sent", err, sent)
 		}
