@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"sync"
 
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/search"
@@ -76,20 +77,34 @@ func (w *Words) Dim() int   { return w.dim }
 
 func (w *Words) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, len(texts))
-	for i, text := range texts {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		vectors[i] = w.mean(text)
-		if isZero(vectors[i]) {
-			continue // not one known word: what is common is not subtracted from nothing
-		}
-		for j := range vectors[i] {
-			vectors[i][j] -= w.common[j]
-		}
-		normalize(vectors[i])
+	var wg sync.WaitGroup
+	for from := 0; from < len(texts); from += embedChunk {
+		wg.Go(func() {
+			for i := from; i < min(from+embedChunk, len(texts)) && ctx.Err() == nil; i++ {
+				vectors[i] = w.embed(texts[i])
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	return vectors, nil
+}
+
+// embedChunk is how many texts are embedded one after the other, beside others.
+const embedChunk = 256
+
+func (w *Words) embed(text string) []float32 {
+	v := w.mean(text)
+	if isZero(v) {
+		return v // not one known word: what is common is not subtracted from nothing
+	}
+	for j := range v {
+		v[j] -= w.common[j]
+	}
+	normalize(v)
+	return v
 }
 
 // mean is the weighted mean of the words' vectors, each as long as 1.

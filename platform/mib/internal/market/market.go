@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -129,17 +130,14 @@ func LoadPrices(root string) (*Sample, error) {
 // Read reads a sample; the README beside the files describes them.
 func Read(fsys fs.FS) (*Sample, error) {
 	s := new(Sample)
-	err := s.readPrices(fsys)
-	if err != nil {
-		return nil, err
-	}
-	if s.Reports, err = readReports(fsys); err != nil {
-		return nil, err
-	}
-	if s.Filings, err = readFilings(fsys); err != nil {
-		return nil, err
-	}
-	if s.Vectors, err = readVectors(fsys); err != nil {
+	var errs [4]error
+	var wg sync.WaitGroup // they are as many files, and unpacking them takes most of the time
+	wg.Go(func() { errs[0] = s.readPrices(fsys) })
+	wg.Go(func() { s.Reports, errs[1] = readReports(fsys) })
+	wg.Go(func() { s.Filings, errs[2] = readFilings(fsys) })
+	wg.Go(func() { s.Vectors, errs[3] = readVectors(fsys) })
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	return s, nil
