@@ -49,21 +49,25 @@ func NewWords(v market.Vectors, corpus []string) *Words {
 	for i, word := range v.Words {
 		w.rows[word] = v.Row(i)
 	}
+	words := make([][]string, len(corpus))
+	beside(len(corpus), func(i int) { words[i] = search.Words(corpus[i]) })
 	counts, total := make(map[string]int), 0
 	sum := crc32.NewIEEE()
-	for _, text := range corpus {
+	for i, text := range corpus {
 		_, _ = sum.Write([]byte(text))
-		for _, word := range search.Words(text) {
+		for _, word := range words[i] {
 			counts[word]++
-			total++
 		}
+		total += len(words[i])
 	}
 	for word, n := range counts {
 		w.weight[word] = smoothing / (smoothing + float32(n)/float32(total))
 	}
+	means := make([][]float32, len(corpus))
+	beside(len(corpus), func(i int) { means[i] = w.mean(words[i]) })
 	common := make([]float32, v.Dim)
-	for _, text := range corpus {
-		for i, x := range w.mean(text) {
+	for _, mean := range means { // in their order, or the last bits would differ from start to start
+		for i, x := range mean {
 			common[i] += x / float32(len(corpus))
 		}
 	}
@@ -77,26 +81,33 @@ func (w *Words) Dim() int   { return w.dim }
 
 func (w *Words) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	vectors := make([][]float32, len(texts))
-	var wg sync.WaitGroup
-	for from := 0; from < len(texts); from += embedChunk {
-		wg.Go(func() {
-			for i := from; i < min(from+embedChunk, len(texts)) && ctx.Err() == nil; i++ {
-				vectors[i] = w.embed(texts[i])
-			}
-		})
-	}
-	wg.Wait()
+	beside(len(texts), func(i int) {
+		if ctx.Err() == nil {
+			vectors[i] = w.embed(texts[i])
+		}
+	})
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return vectors, nil
 }
 
-// embedChunk is how many texts are embedded one after the other, beside others.
-const embedChunk = 256
+// beside calls f for the numbers below n, some of them beside others.
+func beside(n int, f func(i int)) {
+	const chunk = 256
+	var wg sync.WaitGroup
+	for from := 0; from < n; from += chunk {
+		wg.Go(func() {
+			for i := from; i < min(from+chunk, n); i++ {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
 
 func (w *Words) embed(text string) []float32 {
-	v := w.mean(text)
+	v := w.mean(search.Words(text))
 	if isZero(v) {
 		return v // not one known word: what is common is not subtracted from nothing
 	}
@@ -108,10 +119,10 @@ func (w *Words) embed(text string) []float32 {
 }
 
 // mean is the weighted mean of the words' vectors, each as long as 1.
-func (w *Words) mean(text string) []float32 {
+func (w *Words) mean(words []string) []float32 {
 	mean := make([]float32, w.dim)
 	var total float32
-	for _, word := range search.Words(text) {
+	for _, word := range words {
 		row, ok := w.rows[word]
 		if !ok {
 			continue
