@@ -104,6 +104,7 @@ type Node struct {
 	Record        string // the value of RecordAnnotation, empty when there is none
 	Drain         string // the value of DrainLabel
 	Rebalance     string // the value of RebalanceLabel
+	Created       time.Time
 }
 
 // Pod is one pod.

@@ -22,7 +22,7 @@ var levels = [][]string{
 	// Plain data and pure decoding.
 	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "docs/runbooks", "examples/market-intel-brain"},
 	// Pure decisions.
-	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart", "internal/runbook"},
+	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart", "internal/runbook", "internal/capacity"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice"},
 	// What a person types, and what the mains of services share.
@@ -33,11 +33,12 @@ var levels = [][]string{
 
 // within names the imports inside one level that are meant.
 var within = map[string][]string{
-	"internal/cluster": {"internal/interruption"},
-	"internal/proof":   {"internal/drain"},
-	"internal/sim":     {"internal/drain", "internal/provision", "internal/trace"},
-	"internal/plan":    {"internal/bill", "internal/provision", "internal/sim", "internal/trace"},
-	"internal/price":   {"internal/rows"},
+	"internal/cluster":  {"internal/interruption"},
+	"internal/proof":    {"internal/drain"},
+	"internal/capacity": {"internal/drain", "internal/provision"},
+	"internal/sim":      {"internal/drain", "internal/provision", "internal/trace"},
+	"internal/plan":     {"internal/bill", "internal/provision", "internal/sim", "internal/trace"},
+	"internal/price":    {"internal/rows"},
 }
 
 // pure packages decide: they take time as an argument and start nothing. What
@@ -50,6 +51,7 @@ var pure = map[string][]string{
 	"internal/metrics":      {},
 	"internal/proof":        {},
 	"internal/provision":    {},
+	"internal/capacity":     {},
 	"internal/sim":          {"k8s.io/apimachinery/pkg/labels"},
 	"internal/trace":        {},
 	"internal/rows":         {},

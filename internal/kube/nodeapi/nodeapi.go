@@ -169,6 +169,7 @@ func Convert(o *corev1.Node) *cluster.Node {
 		Record:        o.Annotations[cluster.RecordAnnotation],
 		Drain:         o.Labels[cluster.DrainLabel],
 		Rebalance:     o.Labels[cluster.RebalanceLabel],
+		Created:       o.CreationTimestamp.Time,
 	}
 	n.Instance, _ = interruption.InstanceOfProviderID(o.Spec.ProviderID)
 	for _, c := range o.Status.Conditions {
