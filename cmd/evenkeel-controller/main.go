@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/evenkeel-dev/evenkeel/internal/aws"
+	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/controller"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
 	"github.com/evenkeel-dev/evenkeel/internal/price"
@@ -47,6 +48,7 @@ type config struct {
 	leaderElect     bool
 	lease, identity string
 	outside
+	capacity capacityFlags
 }
 
 func command() *cobra.Command {
@@ -84,6 +86,7 @@ is started again.`,
 	f.StringVar(&c.lease, "lease", kube.LeaseNamespace+"/"+kube.LeaseName, "namespace/name of the Lease of --leader-elect")
 	f.StringVar(&c.identity, "identity", "", "name of this replica in the Lease; default: the host's name and a random part")
 	c.outside.add(f)
+	c.capacity.add(f)
 	f.StringVar(&c.listen, "listen", ":8080", "address of /livez, /readyz and /metrics")
 	f.TextVar(&c.logLevel, "log-level", &c.logLevel, "debug, info, warn or error")
 	return cmd
@@ -100,6 +103,9 @@ func run(ctx context.Context, c *config) error {
 	}
 	decisions, err := c.policy.parse()
 	if err != nil {
+		return program.Usage(err)
+	}
+	if err := c.capacity.check(); err != nil {
 		return program.Usage(err)
 	}
 	identity, err := c.name()
@@ -123,11 +129,21 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
+	changes := meter.CountCosts(price.Builtin())
+	keeper, err := c.capacity.keeper(ctx, c, decisions, slow, meter, told, log)
+	if err != nil {
+		return err
+	}
+	if keeper != nil {
+		count, leading := changes, told.leading
+		changes = func(ch []cluster.Change) { count(ch); keeper.Changed(ch) }
+		told.leading = func(is bool) { leading(is); keeper.Leading(is) }
+	}
 	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
 	ctl := controller.New(kube.New(api, log), []controller.Source{source(client, lookup, c, meter, log)}, controller.Config{
 		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter, Hooks: hooks,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
-		Changes: meter.CountCosts(price.Builtin()),
+		Changes: changes,
 	})
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -139,6 +155,9 @@ func run(ctx context.Context, c *config) error {
 	})
 	for _, r := range told.runners {
 		g.Go(func() error { return r.Run(telling) })
+	}
+	if keeper != nil {
+		g.Go(func() error { return keeper.Run(ctx) })
 	}
 	g.Go(func() error { return meter.Serve(ctx, c.listen, log) })
 	return g.Wait()

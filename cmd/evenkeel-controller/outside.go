@@ -44,7 +44,8 @@ func (o *outside) add(f *pflag.FlagSet) {
 type told struct {
 	observers []controller.Observer
 	runners   []runner
-	leading   func(bool) // tells whether this process acts
+	leading   func(bool)   // tells whether this process acts
+	events    *kube.Events // nil if none are written
 }
 
 type runner interface {
@@ -63,7 +64,7 @@ func tell(ctx context.Context, o *outside, api kubernetes.Interface, identity st
 	}
 	if o.events {
 		e := kube.NewEvents(api, identity, log)
-		t.observers, t.runners = append(t.observers, e), append(t.runners, e)
+		t.observers, t.runners, t.events = append(t.observers, e), append(t.runners, e), e
 	}
 	sink, err := proofSink(ctx, o.proof)
 	if err != nil {

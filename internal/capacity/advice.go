@@ -45,6 +45,7 @@ type Quoted struct {
 	Reclaims int          `json:"reclaimsSeen"`
 	Avoided  time.Time    `json:"avoidedUntil,omitzero"`
 	Ask      int          `json:"ask,omitempty"`     // machines to be asked for here
+	Why      Reason       `json:"reason,omitempty"`  // of that
 	Release  int          `json:"release,omitempty"` // machines that may go
 	Move     int          `json:"move,omitempty"`    // machines that would be cheaper here
 }
@@ -68,6 +69,11 @@ func (p *pool) advice(now time.Time, v *provision.View) Advice {
 		q := Quoted{
 			Place: s.Place, Ready: s.ready, Starting: s.starting, Leaving: s.leaving, Reclaims: s.reclaims,
 			Ask: p.asked(i), Release: s.release,
+		}
+		for _, k := range p.asks {
+			if k.place == i && k.nodes > 0 {
+				q.Why = k.why
+			}
 		}
 		for _, m := range p.moves {
 			if m.place == i {
@@ -111,17 +117,11 @@ func (p *pool) lines(a *Advice) {
 	}
 	for _, q := range a.Places {
 		if q.Ask > 0 {
-			why := SpotMissing
-			for _, k := range p.asks {
-				if k.place == p.index[q.Place] && k.nodes > 0 {
-					why = k.why
-				}
-			}
 			text := "%s fewer than wanted"
-			if why == SpotReady {
+			if q.Why == SpotReady {
 				text = "%s on demand stands in for spot"
 			}
-			say(why, "buy %s in %s, at %s $/h: "+text, plural(q.Ask), q.Place, q.Price, plural(q.Ask))
+			say(q.Why, "buy %s in %s, at %s $/h: "+text, plural(q.Ask), q.Place, q.Price, plural(q.Ask))
 		}
 	}
 	if p.free > 0 {

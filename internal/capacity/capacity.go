@@ -11,6 +11,9 @@ package capacity
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +70,24 @@ func (g Group) Key() string {
 	if g.Kind == "" {
 		return g.Pool
 	}
-	return string(g.Kind) + "." + g.Name
+	return string(g.Kind) + "." + keyOf(g.Name)
+}
+
+// keyOf keeps to what the key of a ConfigMap may have: the name of an Auto Scaling
+// group may have more.
+func keyOf(name string) string {
+	key := strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
+	if key == name && len(name) <= 200 {
+		return key
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return fmt.Sprintf("%s-%016x", key[:min(len(key), 200)], h.Sum64())
 }
 
 // Settings are what can be changed of a group. The zero value of each is its
@@ -207,6 +227,10 @@ type Effect struct {
 	From, To Settings
 	Reason   Reason
 }
+
+// ErrChanged is the error of a Change that starts from what is not so any more: the
+// next Step sees what is.
+var ErrChanged = errors.New("it is set to something else by now")
 
 // Reason names why something is advised or done. The same value stands in metrics,
 // Kubernetes Events and reports.

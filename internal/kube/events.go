@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/evenkeel-dev/evenkeel/internal/capacity"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 )
 
@@ -26,6 +27,7 @@ const ReportingController = "evenkeel.dev/controller"
 const (
 	nodeEvents = 2000
 	podEvents  = 1000
+	capEvents  = 100
 )
 
 // Events writes what happens to interruptions as Kubernetes Events of the nodes and
@@ -37,6 +39,7 @@ type Events struct {
 	log      *slog.Logger
 	nodes    chan drain.Event
 	pods     chan drain.Event
+	capacity chan capacity.Event
 	dropped  atomic.Int64
 }
 
@@ -47,6 +50,7 @@ func NewEvents(api kubernetes.Interface, identity string, log *slog.Logger) *Eve
 	return &Events{
 		api: api, identity: identity[:min(len(identity), 128)], log: log,
 		nodes: make(chan drain.Event, nodeEvents), pods: make(chan drain.Event, podEvents),
+		capacity: make(chan capacity.Event, capEvents),
 	}
 }
 
@@ -66,22 +70,44 @@ func (v *Events) Observe(e drain.Event) {
 	}
 }
 
-// Run writes until ctx ends. Nodes come before pods.
+// ObserveCapacity takes in one event of a pool's capacity. It returns at once.
+func (v *Events) ObserveCapacity(e capacity.Event) {
+	if _, ok := capacityObject(e, v.identity); !ok {
+		return
+	}
+	select {
+	case v.capacity <- e:
+	default:
+		v.dropped.Add(1)
+	}
+}
+
+// next waits for something to write; false when ctx ends. Nodes come before the rest.
+func (v *Events) next(ctx context.Context) (o eventsv1.Event, ok bool) {
+	var e drain.Event
+	select {
+	case e = <-v.nodes:
+	default:
+		select {
+		case e = <-v.nodes:
+		case e = <-v.pods:
+		case c := <-v.capacity:
+			return capacityObject(c, v.identity)
+		case <-ctx.Done():
+			return o, false
+		}
+	}
+	return object(e, v.identity)
+}
+
+// Run writes until ctx ends.
 func (v *Events) Run(ctx context.Context) error {
 	failing := false
 	for {
-		var e drain.Event
-		select {
-		case e = <-v.nodes:
-		default:
-			select {
-			case e = <-v.nodes:
-			case e = <-v.pods:
-			case <-ctx.Done():
-				return nil
-			}
+		o, ok := v.next(ctx)
+		if !ok {
+			return nil
 		}
-		o, _ := object(e, v.identity)
 		call, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := v.api.EventsV1().Events(o.Namespace).Create(call, &o, metav1.CreateOptions{})
 		cancel()
@@ -120,6 +146,45 @@ func object(e drain.Event, identity string) (eventsv1.Event, bool) {
 		o.Namespace = metav1.NamespaceDefault
 		o.Regarding = corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: e.Node, UID: types.UID(e.Node)}
 	}
+	name := o.Regarding.Name
+	o.Name = fmt.Sprintf("%s.%s", name[:min(len(name), 220)], strings.ToLower(rand.Text()[:16]))
+	return o, true
+}
+
+// capacityObject makes the Kubernetes Event of what happens to a pool's capacity;
+// false if there is none. It is about the NodePool where there is one. A pool of
+// something else is no object of the API, but its Events are found by its name.
+func capacityObject(e capacity.Event, identity string) (eventsv1.Event, bool) {
+	what := description{kind: corev1.EventTypeNormal, action: "Advise", note: e.Text}
+	switch e.Kind {
+	case capacity.Reclaimed:
+		what.kind, what.reason = corev1.EventTypeWarning, "PoolReclaimed"
+	case capacity.Returned:
+		what.reason = "PoolReturned"
+	case capacity.Advised:
+		what.reason = "CapacityAdvised"
+	case capacity.Marked:
+		what.reason, what.action = "CapacityChanged", "Change"
+	case capacity.Left:
+		what.kind, what.reason, what.action = corev1.EventTypeWarning, "CapacityLeftAlone", "Change"
+	case capacity.Hindered:
+		what.kind, what.reason, what.action = corev1.EventTypeWarning, "CapacityNotChanged", "Change"
+	default:
+		return eventsv1.Event{}, false
+	}
+	if e.Kind != capacity.Reclaimed && e.Reason != "" {
+		what.note += " (" + string(e.Reason) + ")"
+	}
+	o := eventsv1.Event{
+		EventTime:           metav1.NewMicroTime(e.At),
+		ReportingController: ReportingController, ReportingInstance: identity,
+		Type: what.kind, Reason: what.reason, Action: what.action, Note: what.note[:min(len(what.note), 1024)],
+		Regarding: corev1.ObjectReference{Kind: "Pool", APIVersion: "evenkeel.dev/v1", Name: e.Group.Pool},
+	}
+	if e.Group.Kind == capacity.NodePool {
+		o.Regarding = corev1.ObjectReference{Kind: "NodePool", APIVersion: "karpenter.sh/v1", Name: e.Group.Name, UID: types.UID(e.Group.UID)}
+	}
+	o.Namespace = metav1.NamespaceDefault
 	name := o.Regarding.Name
 	o.Name = fmt.Sprintf("%s.%s", name[:min(len(name), 220)], strings.ToLower(rand.Text()[:16]))
 	return o, true

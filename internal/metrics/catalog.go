@@ -151,10 +151,47 @@ var (
 	}
 )
 
+// What is advised about capacity, and done. Only the replica that acts exports them.
+var (
+	CapacityWanted = Metric{
+		Name: "evenkeel_capacity_wanted_nodes", Type: Gauge, Labels: []string{"pool"},
+		Help:    "Machines that the pool should have ready.",
+		Meaning: "Declared where it is, else as many as were there when last nothing was being reclaimed. Machines that are given notice are part of it until they are replaced.",
+	}
+	CapacityAsked = Metric{
+		Name: "evenkeel_capacity_advised_nodes", Type: Gauge, Labels: []string{"pool", "capacity", "reason"},
+		Help: "Machines that the provisioning policy would buy now and that are not there yet.",
+		Meaning: "`capacity` is `spot` or `on-demand`. `spot-missing`: there are fewer than wanted. `on-demand-bridge`: no spot machine would be ready in time. `spot-ready`: spot to take over from machines on demand. " +
+			"`cheaper-pool`: the same machines would be cheaper elsewhere. Above 0 for long: whoever buys machines does something else, or the cloud has none.",
+	}
+	CapacityAvoided = Metric{
+		Name: "evenkeel_capacity_avoided_places", Type: Gauge, Labels: []string{"pool"},
+		Help:    "Instance types in zones that should not be bought now, since they were reclaimed or did not come.",
+		Meaning: "For 10 minutes after a reclaim, twice as long after each further one within a day, up to 6 hours. Compare with evenkeel_capacity_places.",
+	}
+	CapacityPlaces = Metric{
+		Name: "evenkeel_capacity_places", Type: Gauge, Labels: []string{"pool"},
+		Help:    "Instance types in zones that the pool may buy, as far as is known.",
+		Meaning: "One or two are few: a single reclaim takes all or half of the pool.",
+	}
+	CapacityHindered = Metric{
+		Name: "evenkeel_capacity_hindered", Type: Gauge, Labels: []string{"pool", "reason"},
+		Help: "1 while something that should be changed of the pool is not.",
+		Meaning: "Only with --capacity=act. `persons-change`: somebody else has set it, so it is left alone until its entry in the ConfigMap is taken away. `machines-there`: excluding it would have Karpenter replace machines that stay. " +
+			"`last-place`: nothing else would be left to buy. `no-bridge-pool`: no NodePool that sells on demand has a weight of 2 or more. `too-many-changes`: 10 within an hour.",
+	}
+	CapacityChanges = Metric{
+		Name: "evenkeel_capacity_effects_total", Type: Counter, Labels: []string{"effect", "reason", "outcome"},
+		Help:    "What was done to NodePools and Auto Scaling groups, and to the record of it.",
+		Meaning: "Only with --capacity=act or restore. `store` writes the record, before a change and after it, `change` sets the group. `failed` is tried again within seconds, after a look at what is so.",
+	}
+)
+
 // Catalog lists every metric, in the order of the documentation.
 var Catalog = []Metric{
 	Notices, Messages, NoticeAge, NoticeToStored, NoticeToCordon, NoticeToEmpty,
 	Interruptions, Draining, Pods, Blocked, LostPodSeconds,
 	Effects, Notifications, StepSeconds, InSync, Leader,
 	Cost, OnDemandCost, Spent, Saved, HeadroomCost, Unpriced, OldestPrice,
+	CapacityWanted, CapacityAsked, CapacityAvoided, CapacityPlaces, CapacityHindered, CapacityChanges,
 }
