@@ -114,15 +114,18 @@ func leaves(n *cluster.Node, now time.Time) (fate, time.Time) {
 	if err != nil || r.Start.After(now) {
 		return stays, time.Time{} // what cannot be read, the controller says
 	}
-	switch r.Notice.Kind {
-	case interruption.Rebalance:
+	switch {
+	case r.Notice.Kind == interruption.Rebalance:
 		return stays, time.Time{}
-	case interruption.SpotInterruption, interruption.CapacityReservation, interruption.StateChange:
-		if n.Spot {
-			return reclaimed, r.Stored
-		}
+	case n.Spot && Tells(r.Notice.Kind):
+		return reclaimed, r.Stored
 	}
 	return planned, r.Stored
+}
+
+// Tells reports whether a kind of notice tells that the cloud wants capacity back.
+func Tells(k interruption.Kind) bool {
+	return k == interruption.SpotInterruption || k == interruption.CapacityReservation || k == interruption.StateChange
 }
 
 func fateOf(n *cluster.Node, now time.Time) fate {

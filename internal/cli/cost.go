@@ -33,9 +33,11 @@ line, and says which prices make it true or false; exit code 1 if it is false of
 the platform. With --cluster it counts the machines of a live cluster instead of
 a file's, by the hour.
 
-Prices are those built into the program, those that AWS was last asked for with
---refresh, which are kept in the user's cache folder and whose age is said, and
-those of a folder with --data. Of two prices for the same thing the later counts.`
+Prices are those built into the program, those that the cloud was last asked for
+with --refresh, which are kept in the user's cache folder and whose age is said, and
+those of a folder with --data. Of two prices for the same thing the later counts.
+AWS is asked with the credentials of the environment, Google Cloud with the API key
+of EVENKEEL_GCP_API_KEY, and Azure without any.`
 
 const costExamples = `  evenkeel cost -f platform.yaml
   evenkeel cost --claim 55 --builtin
@@ -94,7 +96,7 @@ func (o *costOptions) costOfPlatform(ctx context.Context, s Streams, claim bool)
 	if err != nil {
 		return err
 	}
-	table, err := o.prices.table(ctx, s, p)
+	table, err := o.prices.table(ctx, s, pricedOf(p))
 	if err != nil {
 		return failed(err)
 	}
@@ -119,10 +121,6 @@ func (o *costOptions) costOfPlatform(ctx context.Context, s Streams, claim bool)
 }
 
 func (o *costOptions) costOfCluster(ctx context.Context, s Streams) error {
-	table, err := o.prices.table(ctx, s, nil)
-	if err != nil {
-		return failed(err)
-	}
 	config, err := o.cluster.config()
 	if err != nil {
 		return failed(err)
@@ -134,6 +132,10 @@ func (o *costOptions) costOfCluster(ctx context.Context, s Streams) error {
 	list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return failed(fmt.Errorf("listing nodes: %w", err))
+	}
+	table, err := o.prices.table(ctx, s, pricedNodes(list.Items))
+	if err != nil {
+		return failed(err)
 	}
 	var nodes []bill.Node
 	for _, n := range list.Items {

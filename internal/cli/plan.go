@@ -25,17 +25,27 @@ demand, how many replicas that asks for, what it costs and how sure that is, and
 what was rejected and why. With --widen it also tries types that a pool does not
 name: of its architecture, and as large. "All on demand" is what cost says, too.
 Histories come as for simulate.
-Exit code 1 if the objective cannot be kept by any way that was tried.`
+Exit code 1 if the objective cannot be kept by any way that was tried.
+
+With --cluster it reads the nodes of a live cluster instead, with Karpenter's
+NodePools where there are any, the interruptions under way and those of a proof
+record, and says what the same policy would do now and why. It changes nothing;
+evenkeel-controller --capacity=act does. Nodes belong to the pool that their label
+evenkeel.dev/pool names. With -f the file says what its pools may buy and how many
+machines they want.`
 
 const planExamples = `  evenkeel plan
   evenkeel plan --objective 99.99 --lead 3m
   evenkeel plan --traces $EVENKEEL_DATA/spot-availability-aws
   evenkeel plan --widen --data $EVENKEEL_DATA
-  evenkeel plan --candidates 1000 -o json`
+  evenkeel plan --candidates 1000 -o json
+  evenkeel plan --cluster --proof interruptions.jsonl
+  evenkeel plan --cluster -f platform.yaml --refresh`
 
 // NewPlanCommand returns the command "plan".
 func NewPlanCommand(s Streams) *cobra.Command {
 	var m market
+	var live liveFlags
 	var output, apply string
 	var candidates int
 	var widen bool
@@ -49,6 +59,16 @@ func NewPlanCommand(s Streams) *cobra.Command {
 			if !slices.Contains(costFormats, output) {
 				return wrongUsage(c, fmt.Errorf("-o %s: want %s", output, strings.Join(costFormats, ", ")))
 			}
+			if err := live.check(c); err != nil {
+				return wrongUsage(c, err)
+			}
+			if live.on {
+				if _, err := m.check(c); err != nil {
+					return err
+				}
+				live.prices = m.prices
+				return live.adviseCluster(c.Context(), s, c, &m, output)
+			}
 			o, err := m.options(c, s)
 			if err != nil {
 				return err
@@ -59,7 +79,7 @@ func NewPlanCommand(s Streams) *cobra.Command {
 			if widen && len(o.Traces) > 0 {
 				return wrongUsage(c, errors.New("--widen goes without --traces: histories say of which types they are"))
 			}
-			cases, notes, err := m.cases(s, o)
+			cases, notes, err := m.cases(c.Context(), s, &o)
 			if err != nil {
 				return err
 			}
@@ -83,6 +103,7 @@ func NewPlanCommand(s Streams) *cobra.Command {
 		},
 	}
 	m.add(c)
+	live.add(c)
 	c.Flags().StringVarP(&output, "output", "o", "table", "form of the output: "+strings.Join(costFormats, ", "))
 	c.Flags().StringVar(&apply, "apply-to", "", "write the sizes, instance types and replicas that are advised into this platform `file`, and leave the rest of it as it is")
 	c.Flags().IntVar(&candidates, "candidates", 27, fmt.Sprintf("how many ways to run each pool are tried, up to %d", plan.MostCandidates))

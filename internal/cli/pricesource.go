@@ -8,18 +8,22 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/evenkeel-dev/evenkeel/internal/awsprice"
+	"github.com/evenkeel-dev/evenkeel/internal/azureprice"
+	"github.com/evenkeel-dev/evenkeel/internal/gcpprice"
 	"github.com/evenkeel-dev/evenkeel/internal/price"
 	"github.com/evenkeel-dev/evenkeel/internal/spec"
 )
 
 // priceFlags say where prices come from. Every command that counts money has
-// them: what is built in, then what AWS was last asked for, then a folder's; of
-// two prices for the same thing the later one counts.
+// them: what is built in, then what the clouds were last asked for, then a folder's;
+// of two prices for the same thing the later one counts.
 type priceFlags struct {
 	data    string
 	refresh bool
@@ -28,7 +32,7 @@ type priceFlags struct {
 
 func (f *priceFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.data, "data", "", "`folder` with price files, such as that of EVENKEEL_DATA")
-	c.Flags().BoolVar(&f.refresh, "refresh", false, "ask AWS for today's prices of the file's instance types, and keep them for later runs")
+	c.Flags().BoolVar(&f.refresh, "refresh", false, "ask the cloud for today's prices of the instance types in question, and keep them for later runs")
 	c.Flags().BoolVar(&f.builtin, "builtin", false, "use only the prices that are built in")
 }
 
@@ -40,18 +44,64 @@ func (f *priceFlags) check() error {
 	return nil
 }
 
-// table returns the prices to count with. The platform, which may be nil, says
-// what to ask AWS for.
-func (f *priceFlags) table(ctx context.Context, s Streams, p *spec.Platform) (*price.Table, error) {
+// priced is what prices are asked for: instance types of one cloud in one region.
+type priced struct {
+	cloud  string // aws, gcp or azure
+	region string
+	types  []string
+}
+
+// pricedOf is what a platform buys; nothing of nil.
+func pricedOf(p *spec.Platform) []priced {
+	if p == nil {
+		return nil
+	}
+	q := priced{cloud: string(p.Cluster.Provider), region: p.Cluster.Region}
+	for _, pool := range p.Pools {
+		q.types = append(q.types, pool.InstanceTypes...)
+	}
+	slices.Sort(q.types)
+	q.types = slices.Compact(q.types)
+	return []priced{q}
+}
+
+// pricedNodes is what the nodes of a cluster are. Whose they are stands in their
+// provider's ID.
+func pricedNodes(nodes []corev1.Node) []priced {
+	var out []priced
+	for i := range nodes {
+		m := price.MachineOf(nodes[i].Labels)
+		cloud := ""
+		for prefix, name := range map[string]string{"aws:": "aws", "gce:": "gcp", "azure:": "azure"} {
+			if strings.HasPrefix(nodes[i].Spec.ProviderID, prefix) {
+				cloud = name
+			}
+		}
+		if cloud == "" || m.Region == "" || m.InstanceType == "" {
+			continue
+		}
+		j := slices.IndexFunc(out, func(q priced) bool { return q.cloud == cloud && q.region == m.Region })
+		if j < 0 {
+			j, out = len(out), append(out, priced{cloud: cloud, region: m.Region})
+		}
+		if !slices.Contains(out[j].types, m.InstanceType) {
+			out[j].types = append(out[j].types, m.InstanceType)
+		}
+	}
+	for i := range out {
+		slices.Sort(out[i].types)
+	}
+	return out
+}
+
+// table returns the prices to count with. What says what to ask the clouds for.
+func (f *priceFlags) table(ctx context.Context, s Streams, what []priced) (*price.Table, error) {
 	t := price.Builtin()
 	if f.builtin {
 		return t, nil
 	}
 	if f.refresh {
-		if p == nil {
-			return nil, errors.New("--refresh needs a platform file: it says for which prices to ask")
-		}
-		if err := refresh(ctx, p); err != nil {
+		if err := refresh(ctx, s, what); err != nil {
 			return nil, err
 		}
 	}
@@ -68,7 +118,7 @@ func (f *priceFlags) table(ctx context.Context, s Streams, p *spec.Platform) (*p
 	return t, nil
 }
 
-// cacheDir is where prices are kept that AWS was asked for.
+// cacheDir is where prices are kept that clouds were asked for.
 func cacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "evenkeel", "prices"), err
@@ -89,7 +139,7 @@ func addCached(s Streams, t *price.Table) error {
 	}
 	t.Merge(kept)
 	if newest := kept.Newest(); !newest.IsZero() {
-		fmt.Fprintf(s.Err, "prices of AWS in %s are %s old\n", dir, age(time.Since(newest)))
+		fmt.Fprintf(s.Err, "prices in %s are %s old\n", dir, age(time.Since(newest)))
 	}
 	return nil
 }
@@ -107,28 +157,26 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-// refresh asks AWS and keeps the answer, beside what was kept of other types.
-func refresh(ctx context.Context, p *spec.Platform) error {
+// refresh asks the clouds and keeps the answers, beside what was kept of other types.
+func refresh(ctx context.Context, s Streams, what []priced) error {
 	dir, err := cacheDir()
 	if err != nil {
 		return err
 	}
-	var types []string
-	for _, pool := range p.Pools {
-		types = append(types, pool.InstanceTypes...)
+	fresh, asked := new(price.Table), false
+	for _, q := range what {
+		if len(q.types) == 0 {
+			continue
+		}
+		asked = true
+		t, err := ask(ctx, s, q)
+		if err != nil {
+			return err
+		}
+		fresh.Merge(t)
 	}
-	slices.Sort(types)
-	types = slices.Compact(types)
-	if len(types) == 0 {
-		return errors.New("the pools name no instance types to ask AWS for")
-	}
-	client, err := awsprice.New(ctx)
-	if err != nil {
-		return err
-	}
-	fresh, err := client.Prices(ctx, p.Cluster.Region, types)
-	if err != nil {
-		return err
+	if !asked {
+		return errors.New("--refresh finds no instance types to ask for: neither pools that name some nor nodes of a cloud that is known")
 	}
 	all := new(price.Table)
 	if kept, err := price.ReadFiles(os.DirFS(dir)); err == nil {
@@ -149,4 +197,37 @@ func refresh(ctx context.Context, p *spec.Platform) error {
 		}
 	}
 	return nil
+}
+
+// ask asks one cloud.
+func ask(ctx context.Context, s Streams, q priced) (*price.Table, error) {
+	switch q.cloud {
+	case "azure":
+		return azureprice.New().Prices(ctx, q.region, q.types)
+	case "gcp":
+		client, err := gcpprice.New()
+		if err != nil {
+			return nil, err
+		}
+		// Google prices cores and memory; how much of them a type has is built in.
+		var machines []price.Instance
+		known := price.Builtin()
+		for _, name := range q.types {
+			i, ok := known.Instance(name)
+			if !ok {
+				i = price.Instance{Type: name}
+			}
+			machines = append(machines, i)
+		}
+		t, unknown, err := client.Prices(ctx, q.region, machines)
+		if len(unknown) > 0 {
+			fmt.Fprintf(s.Err, "note: the parts of %s in %s are not known, so Google was not asked for them\n", strings.Join(unknown, ", "), q.region)
+		}
+		return t, err
+	}
+	client, err := awsprice.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return client.Prices(ctx, q.region, q.types)
 }

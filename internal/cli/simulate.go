@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-dev/evenkeel/internal/plan"
-	"github.com/evenkeel-dev/evenkeel/internal/price"
 	"github.com/evenkeel-dev/evenkeel/internal/provision"
 	"github.com/evenkeel-dev/evenkeel/internal/sim"
 	"github.com/evenkeel-dev/evenkeel/internal/trace"
@@ -45,18 +45,19 @@ const simulateExamples = `  evenkeel simulate
 
 // market are the flags that say what is played; simulate and plan share them.
 type market struct {
-	file, traces, data string
-	days, seeds        int
-	seed               uint64
-	lead               time.Duration
-	objective          float64
-	stockOut           float64
+	file, traces string
+	prices       priceFlags
+	days, seeds  int
+	seed         uint64
+	lead         time.Duration
+	objective    float64
+	stockOut     float64
 }
 
 func (m *market) add(c *cobra.Command) {
 	fileFlag(c, &m.file)
 	c.Flags().StringVar(&m.traces, "traces", "", "CSV `file` or folder with histories to play; default: generated ones")
-	c.Flags().StringVar(&m.data, "data", "", "`folder` with price files, such as that of EVENKEEL_DATA")
+	m.prices.add(c)
 	c.Flags().IntVar(&m.days, "days", 90, "length of a generated history")
 	c.Flags().IntVar(&m.seeds, "seeds", 3, "how many histories are generated")
 	c.Flags().Uint64Var(&m.seed, "seed", 1, "first seed: the same one gives the same figures")
@@ -65,8 +66,8 @@ func (m *market) add(c *cobra.Command) {
 	c.Flags().Float64Var(&m.stockOut, "stock-out", 0, "`percent` of the time in which on-demand machines are refused")
 }
 
-// options checks the flags and reads what they name.
-func (m *market) options(c *cobra.Command, s Streams) (plan.Options, error) {
+// check returns the options that the flags alone give.
+func (m *market) check(c *cobra.Command) (plan.Options, error) {
 	o := plan.Options{Days: m.days, Seeds: m.seeds, Seed: m.seed, Lead: m.lead, Objective: m.objective / 100, StockOut: m.stockOut / 100}
 	switch {
 	case m.days < 1 || m.days > 3660:
@@ -80,13 +81,17 @@ func (m *market) options(c *cobra.Command, s Streams) (plan.Options, error) {
 	case !(m.stockOut >= 0 && m.stockOut < 100):
 		return o, wrongUsage(c, fmt.Errorf("--stock-out %v: want a percentage from 0 to below 100", m.stockOut))
 	}
-	o.Prices = price.Builtin()
-	if m.data != "" {
-		data, err := price.ReadData(os.DirFS(m.data))
-		if err != nil {
-			return o, failed(fmt.Errorf("%s: %w", m.data, err))
-		}
-		o.Prices.Merge(data)
+	if err := m.prices.check(); err != nil {
+		return o, wrongUsage(c, err)
+	}
+	return o, nil
+}
+
+// options checks the flags and reads what they name.
+func (m *market) options(c *cobra.Command, s Streams) (plan.Options, error) {
+	o, err := m.check(c)
+	if err != nil {
+		return o, err
 	}
 	if m.traces != "" {
 		traces, err := readTraces(m.traces)
@@ -99,13 +104,16 @@ func (m *market) options(c *cobra.Command, s Streams) (plan.Options, error) {
 	return o, nil
 }
 
-// cases reads the platform and makes its pools ready.
-func (m *market) cases(s Streams, o plan.Options) ([]plan.Case, []string, error) {
+// cases reads the platform and the prices and makes its pools ready.
+func (m *market) cases(ctx context.Context, s Streams, o *plan.Options) ([]plan.Case, []string, error) {
 	p, err := readPlatform(s, m.file)
 	if err != nil {
 		return nil, nil, err
 	}
-	cases, notes, err := plan.Cases(p, o)
+	if o.Prices, err = m.prices.table(ctx, s, pricedOf(p)); err != nil {
+		return nil, nil, failed(err)
+	}
+	cases, notes, err := plan.Cases(p, *o)
 	if err != nil {
 		return nil, nil, &ExitError{ExitUsage, err}
 	}
@@ -226,7 +234,7 @@ func NewSimulateCommand(s Streams) *cobra.Command {
 				}
 				o.Samples = plotSamples
 			}
-			cases, notes, err := m.cases(s, o)
+			cases, notes, err := m.cases(c.Context(), s, &o)
 			if err != nil {
 				return err
 			}

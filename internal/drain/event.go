@@ -27,13 +27,16 @@ const (
 // record, metrics) about one step in the life of one interruption. It asks for
 // nothing: what has to be done is an Effect.
 type Event struct {
-	Kind   EventKind
-	At     time.Time
-	Node   string
-	Pool   string
-	Zone   string
-	Record Record // the interruption as it stands
-	Reason Reason
+	Kind EventKind
+	At   time.Time
+	Node string
+	Pool string
+	Zone string
+	// InstanceType is the node's; with the zone it says which of the cloud's pools
+	// shrinks.
+	InstanceType string
+	Record       Record // the interruption as it stands
+	Reason       Reason
 
 	// Of EventPod.
 	Pod     cluster.Key

@@ -271,7 +271,7 @@ func (st *step) answerAll(n *node, why Reason) {
 func (st *step) tell(kind EventKind, n *node, why Reason, with ...func(*Event)) {
 	e := Event{Kind: kind, At: st.Now, Node: n.name, Record: n.record, Reason: why}
 	if cn := st.Cluster.Node(n.name); cn != nil {
-		e.Pool, e.Zone = cn.Pool, cn.Zone
+		e.Pool, e.Zone, e.InstanceType = cn.Pool, cn.Zone, cn.InstanceType
 	}
 	switch kind {
 	case EventEmptied, EventMissed, EventClosed:

@@ -24,7 +24,7 @@ var levels = [][]string{
 	// Pure decisions.
 	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart", "internal/runbook", "internal/capacity"},
 	// One outside system each, and the loop: they never know each other.
-	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice", "internal/capacity/keeper"},
+	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice", "internal/capacity/keeper", "internal/azureprice", "internal/gcpprice"},
 	{},
 	{"internal/cli", "internal/program"},
 	// Mains: wiring.

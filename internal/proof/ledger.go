@@ -58,7 +58,7 @@ func (l *Ledger) begin(e drain.Event) *Line {
 // update brings the Line up to date with an event.
 func (l *Line) update(e drain.Event) {
 	if e.Pool != "" || e.Zone != "" {
-		l.Pool, l.Zone = e.Pool, e.Zone
+		l.Pool, l.Zone, l.InstanceType = e.Pool, e.Zone, e.InstanceType
 	}
 	l.Notice, l.Deadline, l.Emptied = e.Record.Notice, e.Record.Deadline, e.Record.Emptied
 	l.Lost = max(l.Lost, e.Lost)

@@ -41,6 +41,7 @@ type Line struct {
 	Node         string `json:"node"`
 	Pool         string `json:"pool,omitempty"`
 	Zone         string `json:"zone,omitempty"`
+	InstanceType string `json:"instanceType,omitempty"`
 
 	Notice   interruption.Notice `json:"notice"` // the one that set the deadline
 	Deadline time.Time           `json:"deadline,omitzero"`

@@ -96,7 +96,7 @@ func join(a, b Line) Line {
 	out := b
 	out.Cordoned, out.ResumedAt = begin.Cordoned, begin.ResumedAt
 	out.Lost, out.Left, out.Omitted = max(a.Lost, b.Lost), max(a.Left, b.Left), a.Omitted+b.Omitted
-	out.Pool, out.Zone = cmp.Or(b.Pool, a.Pool), cmp.Or(b.Zone, a.Zone)
+	out.Pool, out.Zone, out.InstanceType = cmp.Or(b.Pool, a.Pool), cmp.Or(b.Zone, a.Zone), cmp.Or(b.InstanceType, a.InstanceType)
 	out.Steps = nil
 	seen := make(map[Step]bool)
 	for _, s := range slices.Concat(a.Steps, b.Steps) {
