@@ -538,7 +538,7 @@ func (p *pool) view(now time.Time) *provision.View {
 		}
 		v.Ready, v.Starting, v.Leaving = v.Ready+q.Ready, v.Starting+q.Starting, v.Leaving+q.Leaving
 		if now.Before(s.hold.Until) {
-			p.policy.Avoid(i, p.axis(s.hold.Until))
+			p.policy.Avoid(i, p.axis(now), p.axis(s.hold.Until))
 		}
 	}
 	ready, starting := p.onDemand()
@@ -569,7 +569,7 @@ func (p *pool) start(now time.Time, v *provision.View, prices []provision.Price,
 	p.policy.Start(&p.market)
 	for i := range p.places {
 		if old != nil && i < before {
-			p.policy.Avoid(i, old.Avoided(i))
+			p.policy.Avoid(i, p.axis(now), old.Avoided(i))
 		}
 		if p.places[i].leaving > 0 && !slices.Contains(v.Noticed, int32(i)) {
 			v.Noticed = append(v.Noticed, int32(i)) // it has to know what covers for what is missing
