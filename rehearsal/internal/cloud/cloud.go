@@ -66,7 +66,7 @@ func New(cfg Config) *Cloud {
 	c := &Cloud{
 		cfg:    cfg,
 		queues: &queues{byName: make(map[string]*liveQueue)},
-		fleet:  &fleet{instances: make(map[string]Instance)},
+		fleet:  &fleet{instances: make(map[string]Instance), groups: make(map[string]ScalingGroup)},
 	}
 	c.queues.newID = newIDs(cfg.Seed)
 	c.sqs = c.sqsOperations()

@@ -62,6 +62,7 @@ type LifecycleCall struct {
 type fleet struct {
 	mu        sync.Mutex
 	instances map[string]Instance
+	groups    map[string]ScalingGroup
 	calls     []LifecycleCall
 }
 

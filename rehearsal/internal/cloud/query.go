@@ -31,6 +31,8 @@ func (c *Cloud) queryOperations() map[string]queryOperation {
 		"DescribeInstances":              {serviceEC2, c.describeInstances},
 		"TerminateInstances":             {serviceEC2, c.terminateInstances},
 		"DescribeAutoScalingInstances":   {serviceAutoScaling, c.describeAutoScalingInstances},
+		"DescribeAutoScalingGroups":      {serviceAutoScaling, c.describeAutoScalingGroups},
+		"UpdateAutoScalingGroup":         {serviceAutoScaling, c.updateAutoScalingGroup},
 		"CompleteLifecycleAction":        {serviceAutoScaling, c.completeLifecycleAction},
 		"RecordLifecycleActionHeartbeat": {serviceAutoScaling, c.recordLifecycleActionHeartbeat},
 	}
