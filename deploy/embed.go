@@ -20,6 +20,12 @@ var Controller []byte
 //go:embed policies.yaml
 var Policies []byte
 
+// Capacity is capacity.yaml: the rights of a controller that acts on capacity, and the
+// policy that holds them.
+//
+//go:embed capacity.yaml
+var Capacity []byte
+
 // Agent is agent.yaml: namespace, service account, rights, and the DaemonSet of
 // evenkeel-agent.
 //

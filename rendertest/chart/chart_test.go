@@ -150,6 +150,7 @@ var onlyHelm = regexp.MustCompile(`(?m)^ *(helm\.sh/chart: .*|app\.kubernetes\.i
 // it renders by default.
 func TestPlainManifests(t *testing.T) {
 	files := rendered(t, map[string]any{"agent": map[string]any{"enabled": true}, "operators": map[string]any{"enabled": true}})
+	acting := rendered(t, map[string]any{"controller": map[string]any{"capacity": map[string]any{"mode": "act"}}})
 	const made = "#\n# Rendered from charts/evenkeel: change that, and run go test ./chart -update in rendertest/.\n"
 	const namespace = `apiVersion: v1
 kind: Namespace
@@ -171,6 +172,9 @@ metadata:
 		{"policies.yaml", `# What the controller and the agent may change of nodes and pods, where RBAC can
 # only say that they may change them. ` + "`kubectl apply -f`" + ` installs it.
 `, []string{files["admission-policy.yaml"]}},
+		{"capacity.yaml", `# The rights of a controller that acts on capacity (--capacity=act), and what they are
+# held to. ` + "`kubectl apply -f`" + ` installs it, beside controller.yaml.
+`, []string{acting["capacity.yaml"]}},
 		{"agent.yaml", `# The agent that asks every spot machine's metadata for notices: a second ear
 # beside the queue. ` + "`kubectl apply -f`" + ` installs it. policies.yaml belongs to it.
 `, []string{files["agent.yaml"]}},
@@ -234,6 +238,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"controller: {replica: 2}", "replica"},
 		{"controller: {replicas: many}", "/controller/replicas"},
 		{"controller: {onDeadline: wait}", "/controller/onDeadline"},
+		{"controller: {capacity: {mode: always}}", "/controller/capacity/mode"},
 		{"controller: {margin: 2}", "/controller/margin"},
 		{"controller: {spotNotice: 2 minutes}", "/controller/spotNotice"},
 		{"controller: {image: {digest: latest}}", "/controller/image/digest"},
