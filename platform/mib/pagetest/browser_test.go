@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -232,10 +231,6 @@ func (b *tab) picture(name string) {
 }
 
 func lastOf(ids []string, n int) []string { return ids[max(0, len(ids)-n):] }
-
-func sample(ids []string) string {
-	return fmt.Sprintf("%d, the last ones %s", len(ids), strings.Join(lastOf(ids, 3), ", "))
-}
 
 // settle gives animations and frames the time that people would give them before a
 // picture is taken. Nothing is checked by it.

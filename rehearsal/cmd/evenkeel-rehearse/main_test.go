@@ -248,6 +248,8 @@ func TestMistakes(t *testing.T) {
 		{"--trace=/nowhere.csv", exitUsage, "/nowhere.csv"},
 		{"--manifests=/nowhere", exitUsage, "/nowhere"},
 		{"--scenario=/nowhere.yaml", exitUsage, "/nowhere.yaml"},
+		{"--load=/nowhere.yaml", exitUsage, "/nowhere.yaml"},
+		{"--load=/nowhere.yaml --rate=5", exitUsage, "leave --rate out"},
 		{"--bin=/nowhere", exitUsage, "make build"},
 		{"--compare --handler=drain", exitUsage, "leave --handler out"},
 		{"--dry-run", 0, "notice"},
