@@ -45,6 +45,9 @@ vulnerabilities() {
 	done
 }
 
+# Style of the protocol, and that it breaks no clients. buf takes minutes to build.
+protocol() { (cd platform/mib/tools && GOWORK=off go run ./protogen -lint); }
+
 step gofmt formatted
 step 'go vet' go vet "$all"
 step 'go vet outside the workspace' outside go vet
@@ -52,4 +55,5 @@ step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 "$all"
 step 'staticcheck outside the workspace' outside go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 step 'go mod tidy' tidy
 step govulncheck vulnerabilities
+step 'buf lint, buf breaking' protocol
 exit $failed
