@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ ${1-} == outside ]]; then
 	printf '%s
-' rendertest lifecycle/kafka platform/mib platform/mib/pagetest platform/mib/tools
+' rendertest lifecycle/kafka platform/mib platform/mib/pagetest platform/mib/tools platform/mib/tools/buf
 	exit
 fi
 go work edit -json | sed -n 's/.*"DiskPath": "\(.*\)".*/\1/p'

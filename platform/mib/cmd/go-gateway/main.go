@@ -1,0 +1,260 @@
+// Go-gateway is the entrance of the Market Intel Brain: gRPC, gRPC-Web, connect,
+// JSON, server-sent events and WebSockets at one port, in front of the engine and the
+// vector store.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/evenkeel-dev/evenkeel/lifecycle"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/api"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/keys"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/limit"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/page"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/reload"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
+)
+
+const usage = `Usage: go-gateway --engine URL --vector-store URL (--keys FILE | --open) [flags]
+       go-gateway key NAME
+
+The first serves until SIGTERM. Brokers are those of KAFKA_BROKERS. The second makes
+an API key and the line of a file of keys for it.
+
+Flags
+`
+
+// options are the flags.
+type options struct {
+	listen, health, metrics string
+	engine, vectorStore     service
+	keys                    string
+	open, faults            bool
+	rate                    float64
+	burst                   int
+	cache                   time.Duration
+	cert, key, ca, spiffe   string
+	tlsConfig               func(peers []string) *tls.Config // nil: plain text
+}
+
+// service is where a service is, and its other versions.
+type service struct {
+	url, canary, shadow string
+	weight, share       float64
+	peers               string
+}
+
+func (s *service) add(f *flag.FlagSet, name, what string) {
+	f.StringVar(&s.url, name, "", "`URL` of the "+what+" (required)")
+	f.StringVar(&s.canary, name+"-canary", "", "`URL` of a new version that gets a share of requests, until it fails")
+	f.Float64Var(&s.weight, name+"-canary-weight", 0.05, "that `share`")
+	f.StringVar(&s.shadow, name+"-shadow", "", "`URL` of a version that gets copies, whose answers are compared and not used")
+	f.Float64Var(&s.share, name+"-shadow-share", 0.05, "the `share` of requests that is copied")
+	f.StringVar(&s.peers, name+"-peers", "", "`names` of its certificate, with commas between; its host if empty")
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is main with its surroundings passed in. It returns the exit code: 0 for a clean
+// ending, 1 if something was lost or could not start, 2 for wrong usage.
+func run(ctx context.Context, args []string, env func(string) string, out, errs io.Writer) int {
+	if len(args) > 0 && args[0] == "key" {
+		return newKey(args[1:], out, errs)
+	}
+	var o options
+	f := flag.NewFlagSet("go-gateway", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.Usage = func() {
+		fmt.Fprint(f.Output(), usage)
+		f.PrintDefaults()
+	}
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve on this `address:port`")
+	f.StringVar(&o.health, "health-listen", "127.0.0.1:8081", "serve /livez, /readyz and /health/shutdown on this `address:port`")
+	f.StringVar(&o.metrics, "metrics-listen", "127.0.0.1:9090", "serve /metrics on this `address:port`; nowhere if empty")
+	o.engine.add(f, "engine", "engine")
+	o.vectorStore.add(f, "vector-store", "vector store")
+	f.StringVar(&o.keys, "keys", "", "`file` of API keys; read again when it changes")
+	f.BoolVar(&o.open, "open", false, "let anybody ask, without a key")
+	f.Float64Var(&o.rate, "rate", 100, "`requests` a second of a client whose key says nothing else; 0 for no limit")
+	f.IntVar(&o.burst, "burst", 200, "`requests` of such a client at once")
+	f.DurationVar(&o.cache, "cache", 10*time.Second, "keep answers about the past for this `duration`; 0 for not at all")
+	f.StringVar(&o.cert, "tls-cert", "", "certificate `file` to show to services; with --tls-key and --tls-ca. Read again when it changes")
+	f.StringVar(&o.key, "tls-key", "", "its key `file`")
+	f.StringVar(&o.ca, "tls-ca", "", "`file` of the certificates that sign those of services")
+	f.StringVar(&o.spiffe, "spiffe", "", "take certificates from the SPIFFE workload API at this `address`, like unix:///run/spire/agent.sock")
+	f.BoolVar(&o.faults, "not-production-faults", false, "let requests ask to fail, by a header; for rehearsals")
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	wrong := ""
+	switch {
+	case f.NArg() > 0:
+		wrong = fmt.Sprintf("unexpected argument %q", f.Arg(0))
+	case o.engine.url == "" || o.vectorStore.url == "":
+		wrong = "--engine and --vector-store are needed"
+	case (o.keys == "") == !o.open:
+		wrong = "one of --keys and --open is needed"
+	case env("KAFKA_BROKERS") == "":
+		wrong = "set KAFKA_BROKERS"
+	case o.spiffe != "" && o.cert != "":
+		wrong = "--spiffe and --tls-cert are two ways to the same; choose one"
+	case o.spiffe != "" && (o.engine.peers == "" || o.vectorStore.peers == ""):
+		wrong = "SPIFFE knows no host names: --engine-peers and --vector-store-peers are needed"
+	}
+	if wrong != "" {
+		fmt.Fprintf(errs, "go-gateway: %s; see go-gateway --help\n", wrong)
+		return 2
+	}
+	log := slog.New(slog.NewJSONHandler(errs, nil))
+	if err := serve(ctx, o, strings.Split(env("KAFKA_BROKERS"), ","), errs, log); err != nil {
+		log.Error("go-gateway ended", "err", err)
+		return 1
+	}
+	return 0
+}
+
+func newKey(args []string, out, errs io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprintln(errs, "go-gateway: key takes one name")
+		return 2
+	}
+	key, line, err := keys.New(args[0])
+	if err != nil {
+		fmt.Fprintln(errs, "go-gateway:", err)
+		return 2
+	}
+	fmt.Fprintf(out, "key, shown this once:\n%s\nline of the file of keys:\n%s\n", key, line)
+	return 0
+}
+
+const watchEvery = 2 * time.Second
+
+func serve(ctx context.Context, o options, brokers []string, errs io.Writer, log *slog.Logger) error {
+	l := lifecycle.New(lifecycle.Options{Addr: o.health, CutRecord: errs, Logger: log})
+	switch {
+	case o.spiffe != "":
+		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		w, err := tlsx.Spiffe(wait, o.spiffe)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		o.tlsConfig = w.Client
+	case o.cert != "":
+		files, err := tlsx.Load(o.cert, o.key, o.ca)
+		if err != nil {
+			return err
+		}
+		o.tlsConfig = files.Client
+		l.Job("certificates", func(ctx context.Context) error {
+			reload.Files(ctx, watchEvery, log, files.Load, files.Names()...)
+			return nil
+		})
+	}
+	registry := prometheus.NewRegistry()
+	metrics := gateway.NewMetrics(registry)
+	c := gateway.Config{
+		Lifecycle:   l,
+		Engine:      newUpstream(o, o.engine, "engine", metrics, mibv1connect.NewEngineServiceClient),
+		VectorStore: newUpstream(o, o.vectorStore, "vector store", metrics, mibv1connect.NewVectorStoreServiceClient),
+		Hub:         api.NewHub(), Cache: o.cache, Faults: o.faults, Page: page.Handler(), Metrics: metrics, Log: log, Now: time.Now,
+	}
+	if o.rate > 0 {
+		c.Limits = limit.New(o.rate, o.burst, 100_000)
+	}
+	if o.keys != "" {
+		var err error
+		if c.Keys, err = keys.Open(o.keys); err != nil {
+			return err
+		}
+		l.Job("keys", func(ctx context.Context) error {
+			reload.Files(ctx, watchEvery, log, c.Keys.Load, o.keys)
+			return nil
+		})
+	}
+	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return err
+	}
+	c.Producer = producer
+	l.OnFlush(func(context.Context) error { producer.Close(); return nil })
+	// Jobs, not consumers: streams go on until it is their turn to end.
+	l.Job("hub", func(ctx context.Context) error { return c.Hub.Run(ctx, brokers, log) })
+	// Ready when it can number alerts like the others.
+	l.OnStart(func(ctx context.Context) error {
+		if err := producer.Ping(ctx); err != nil {
+			return fmt.Errorf("reaching a broker: %w", err)
+		}
+		return nil
+	})
+	if o.metrics != "" {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+		srv := &http.Server{Addr: o.metrics, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		go func() {
+			if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+				log.Error("metrics", "err", err)
+			}
+		}()
+		defer srv.Close()
+	}
+	srv := &http.Server{
+		Addr: o.listen, Handler: gateway.New(c), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10,
+		// Longer than clients keep idle connections (Go: 90 s), so that they let go first.
+		IdleTimeout: 2 * time.Minute,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Protocols:   new(http.Protocols),
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	return l.HTTP(srv).Run(ctx)
+}
+
+// newUpstream makes the clients of a service's versions. They speak gRPC.
+func newUpstream[C any](o options, s service, name string, metrics *gateway.Metrics, newClient func(connect.HTTPClient, string, ...connect.ClientOption) C) *upstream.Upstream[C] {
+	at := func(url string) C {
+		var c *tls.Config
+		if o.tlsConfig != nil {
+			var peers []string
+			if s.peers != "" {
+				peers = strings.Split(s.peers, ",")
+			}
+			c = o.tlsConfig(peers)
+		}
+		return newClient(upstream.HTTPClient(c, 4), strings.TrimSuffix(url, "/"), connect.WithGRPC(), connect.WithReadMaxBytes(16<<20))
+	}
+	var canary, shadow *C
+	u := upstream.Options{Name: name, Observer: metrics}
+	if s.canary != "" {
+		c := at(s.canary)
+		canary, u.Canary.Weight = &c, s.weight
+	}
+	if s.shadow != "" {
+		c := at(s.shadow)
+		shadow, u.Shadow = &c, s.share
+	}
+	return upstream.New(u, at(s.url), canary, shadow)
+}

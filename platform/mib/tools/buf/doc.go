@@ -1,0 +1,2 @@
+// Package buf has nothing but the version of buf that checks the protocol.
+package buf
