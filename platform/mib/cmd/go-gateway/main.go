@@ -17,11 +17,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/evenkeel-dev/evenkeel/lifecycle"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/api"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/keys"
@@ -29,6 +26,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/page"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/reload"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/service"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
 )
@@ -44,25 +42,26 @@ Flags
 
 // options are the flags.
 type options struct {
-	listen, health, metrics string
-	engine, vectorStore     service
-	keys                    string
-	open, faults            bool
-	rate                    float64
-	burst                   int
-	cache                   time.Duration
-	cert, key, ca, spiffe   string
-	tlsConfig               func(peers []string) *tls.Config // nil: plain text
+	service.Flags
+	listen                string
+	engine, vectorStore   versions
+	keys                  string
+	open, faults          bool
+	rate                  float64
+	burst                 int
+	cache                 time.Duration
+	cert, key, ca, spiffe string
+	tlsConfig             func(peers []string) *tls.Config // nil: plain text
 }
 
-// service is where a service is, and its other versions.
-type service struct {
+// versions is where a service is, and its other versions.
+type versions struct {
 	url, canary, shadow string
 	weight, share       float64
 	peers               string
 }
 
-func (s *service) add(f *flag.FlagSet, name, what string) {
+func (s *versions) add(f *flag.FlagSet, name, what string) {
 	f.StringVar(&s.url, name, "", "`URL` of the "+what+" (required)")
 	f.StringVar(&s.canary, name+"-canary", "", "`URL` of a new version that gets a share of requests, until it fails")
 	f.Float64Var(&s.weight, name+"-canary-weight", 0.05, "that `share`")
@@ -89,8 +88,7 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 		f.PrintDefaults()
 	}
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve on this `address:port`")
-	f.StringVar(&o.health, "health-listen", "127.0.0.1:8081", "serve /livez, /readyz and /health/shutdown on this `address:port`")
-	f.StringVar(&o.metrics, "metrics-listen", "127.0.0.1:9090", "serve /metrics on this `address:port`; nowhere if empty")
+	o.Add(f, env)
 	o.engine.add(f, "engine", "engine")
 	o.vectorStore.add(f, "vector-store", "vector store")
 	f.StringVar(&o.keys, "keys", "", "`file` of API keys; read again when it changes")
@@ -103,21 +101,15 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 	f.StringVar(&o.ca, "tls-ca", "", "`file` of the certificates that sign those of services")
 	f.StringVar(&o.spiffe, "spiffe", "", "take certificates from the SPIFFE workload API at this `address`, like unix:///run/spire/agent.sock")
 	f.BoolVar(&o.faults, "not-production-faults", false, "let requests ask to fail, by a header; for rehearsals")
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
+	if code, ok := service.Parse(f, args, errs); !ok {
+		return code
 	}
 	wrong := ""
 	switch {
-	case f.NArg() > 0:
-		wrong = fmt.Sprintf("unexpected argument %q", f.Arg(0))
 	case o.engine.url == "" || o.vectorStore.url == "":
 		wrong = "--engine and --vector-store are needed"
 	case (o.keys == "") == !o.open:
 		wrong = "one of --keys and --open is needed"
-	case env("KAFKA_BROKERS") == "":
-		wrong = "set KAFKA_BROKERS"
 	case o.spiffe != "" && o.cert != "":
 		wrong = "--spiffe and --tls-cert are two ways to the same; choose one"
 	case o.spiffe != "" && (o.engine.peers == "" || o.vectorStore.peers == ""):
@@ -127,9 +119,12 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 		fmt.Fprintf(errs, "go-gateway: %s; see go-gateway --help\n", wrong)
 		return 2
 	}
-	log := slog.New(slog.NewJSONHandler(errs, nil))
-	if err := serve(ctx, o, strings.Split(env("KAFKA_BROKERS"), ","), errs, log); err != nil {
-		log.Error("go-gateway ended", "err", err)
+	g, err := service.New(ctx, "go-gateway", o.Flags, env, errs)
+	if err == nil {
+		err = serve(ctx, o, g)
+	}
+	if err != nil {
+		fmt.Fprintln(errs, "go-gateway:", err)
 		return 1
 	}
 	return 0
@@ -151,8 +146,11 @@ func newKey(args []string, out, errs io.Writer) int {
 
 const watchEvery = 2 * time.Second
 
-func serve(ctx context.Context, o options, brokers []string, errs io.Writer, log *slog.Logger) error {
-	l := lifecycle.New(lifecycle.Options{Addr: o.health, CutRecord: errs, Logger: log})
+func serve(ctx context.Context, o options, s *service.Service) error {
+	l, log := s.Lifecycle, s.Log
+	if len(s.Brokers) == 0 {
+		return errors.New("set KAFKA_BROKERS, or --brokers")
+	}
 	switch {
 	case o.spiffe != "":
 		wait, cancel := context.WithTimeout(ctx, time.Minute)
@@ -174,12 +172,11 @@ func serve(ctx context.Context, o options, brokers []string, errs io.Writer, log
 			return nil
 		})
 	}
-	registry := prometheus.NewRegistry()
-	metrics := gateway.NewMetrics(registry)
+	metrics := gateway.NewMetrics(s.Registry)
 	c := gateway.Config{
 		Lifecycle:   l,
-		Engine:      newUpstream(o, o.engine, "engine", metrics, mibv1connect.NewEngineServiceClient),
-		VectorStore: newUpstream(o, o.vectorStore, "vector store", metrics, mibv1connect.NewVectorStoreServiceClient),
+		Engine:      newUpstream(s, o, o.engine, "engine", metrics, mibv1connect.NewEngineServiceClient),
+		VectorStore: newUpstream(s, o, o.vectorStore, "vector store", metrics, mibv1connect.NewVectorStoreServiceClient),
 		Hub:         api.NewHub(), Cache: o.cache, Faults: o.faults, Page: page.Handler(), Metrics: metrics, Log: log, Now: time.Now,
 	}
 	if o.rate > 0 {
@@ -195,34 +192,17 @@ func serve(ctx context.Context, o options, brokers []string, errs io.Writer, log
 			return nil
 		})
 	}
-	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	producer, err := kgo.NewClient(append(s.Client(), kgo.SeedBrokers(s.Brokers...))...)
 	if err != nil {
 		return err
 	}
 	c.Producer = producer
 	l.OnFlush(func(context.Context) error { producer.Close(); return nil })
 	// Jobs, not consumers: streams go on until it is their turn to end.
-	l.Job("hub", func(ctx context.Context) error { return c.Hub.Run(ctx, brokers, log) })
-	// Ready when it can number alerts like the others.
-	l.OnStart(func(ctx context.Context) error {
-		if err := producer.Ping(ctx); err != nil {
-			return fmt.Errorf("reaching a broker: %w", err)
-		}
-		return nil
-	})
-	if o.metrics != "" {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-		srv := &http.Server{Addr: o.metrics, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-		go func() {
-			if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-				log.Error("metrics", "err", err)
-			}
-		}()
-		defer srv.Close()
-	}
+	l.Job("hub", func(ctx context.Context) error { return c.Hub.Run(ctx, s.Brokers, log) })
+	l.OnStart(s.Topics)
 	srv := &http.Server{
-		Addr: o.listen, Handler: gateway.New(c), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10,
+		Addr: o.listen, Handler: s.TraceHTTP(gateway.New(c)), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10,
 		// Longer than clients keep idle connections (Go: 90 s), so that they let go first.
 		IdleTimeout: 2 * time.Minute,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -230,11 +210,15 @@ func serve(ctx context.Context, o options, brokers []string, errs io.Writer, log
 	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	return l.HTTP(srv).Run(ctx)
+	l.HTTP(srv)
+	if s.Run(ctx) != 0 {
+		return errors.New("it did not end as it should; see the log")
+	}
+	return nil
 }
 
 // newUpstream makes the clients of a service's versions. They speak gRPC.
-func newUpstream[C any](o options, s service, name string, metrics *gateway.Metrics, newClient func(connect.HTTPClient, string, ...connect.ClientOption) C) *upstream.Upstream[C] {
+func newUpstream[C any](g *service.Service, o options, s versions, name string, metrics *gateway.Metrics, newClient func(connect.HTTPClient, string, ...connect.ClientOption) C) *upstream.Upstream[C] {
 	at := func(url string) C {
 		var c *tls.Config
 		if o.tlsConfig != nil {
@@ -244,7 +228,7 @@ func newUpstream[C any](o options, s service, name string, metrics *gateway.Metr
 			}
 			c = o.tlsConfig(peers)
 		}
-		return newClient(upstream.HTTPClient(c, 4), strings.TrimSuffix(url, "/"), connect.WithGRPC(), connect.WithReadMaxBytes(16<<20))
+		return newClient(g.TraceClient(upstream.HTTPClient(c, 4)), strings.TrimSuffix(url, "/"), connect.WithGRPC(), connect.WithReadMaxBytes(16<<20))
 	}
 	var canary, shadow *C
 	u := upstream.Options{Name: name, Observer: metrics}

@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"--open"}, "b:1", 2, "--engine and --vector-store are needed"},
 		{services, "b:1", 2, "one of --keys and --open is needed"},
 		{append(services, "--open", "--keys", "k"), "b:1", 2, "one of --keys and --open is needed"},
-		{append(services, "--open"), "", 2, "set KAFKA_BROKERS"},
+		{append(services, "--open"), "", 1, "set KAFKA_BROKERS"},
 		{append(services, "--open", "more"), "b:1", 2, "unexpected argument"},
 		{append(services, "--open", "--spiffe", "unix:///s"), "b:1", 2, "--engine-peers"},
 		{append(services, "--keys", t.TempDir()+"/none"), "b:1", 1, "reading keys"},
