@@ -273,8 +273,10 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	// A number at once: a client that is cut off before its first alert has to know
-	// where it was.
-	fmt.Fprintf(w, "event: from\nid: %d\ndata: {}\n\n", last)
+	// where it was. One that resumes knows.
+	if r.Header.Get("Last-Event-ID") == "" {
+		fmt.Fprintf(w, "event: from\nid: %d\ndata: {}\n\n", last)
+	}
 	flush := http.NewResponseController(w).Flush
 	beat := time.NewTicker(15 * time.Second)
 	defer beat.Stop()
