@@ -1,0 +1,2 @@
+// Package tools pins what generates the code of the protocol.
+package tools
