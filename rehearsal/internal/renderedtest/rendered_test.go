@@ -66,6 +66,8 @@ func TestRealServerAccepts(t *testing.T) {
 		}
 		return err
 	})
+
+	t.Run("capacity", func(t *testing.T) { testCapacity(t, plane) })
 }
 
 // installDefinitions installs the real definitions of Karpenter's and KEDA's
