@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/evenkeel-dev/evenkeel/internal/capacity"
 	"github.com/evenkeel-dev/evenkeel/internal/cluster"
 	"github.com/evenkeel-dev/evenkeel/internal/drain"
 	"github.com/evenkeel-dev/evenkeel/internal/interruption"
@@ -34,6 +35,9 @@ func TestCatalog(t *testing.T) {
 	m.Observe(drain.Event{Kind: drain.EventPod, Effect: drain.Evict, Outcome: drain.Done, Reason: drain.ReplacementReady})
 	m.Observe(drain.Event{Kind: drain.EventMissed, Lost: 1})
 	m.CountCosts(price.Builtin())([]cluster.Change{{Object: &cluster.Node{Name: "a", Pool: "web", Region: "us-east-1", InstanceType: "m5.large", Spot: true}}})
+	c := m.CountCapacity()
+	c.Advised([]capacity.Advice{{Pool: "web", Want: 2, Hindered: []capacity.Reason{capacity.MachinesThere}}})
+	c.Done(capacity.Effect{Kind: "exclude", Reason: capacity.PoolReclaimed}, nil)
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -199,6 +199,6 @@ func TestAutoScaling(t *testing.T) {
 		t.Errorf("calls %+v, want %+v", calls, want)
 	}
 
-	_, err := client.DescribeAutoScalingGroups(t.Context(), &autoscaling.DescribeAutoScalingGroupsInput{})
+	_, err := client.DescribePolicies(t.Context(), &autoscaling.DescribePoliciesInput{})
 	expectCode(t, err, "InvalidAction")
 }

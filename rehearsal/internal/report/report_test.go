@@ -308,12 +308,15 @@ func TestJudge(t *testing.T) {
 }
 
 func TestScriptedReclaims(t *testing.T) {
-	r := &Report{}
-	if got, want := r.reclaimsFrom(), "reclaims as scripted"; got != want {
-		t.Errorf("without a trace: %q, want %q", got, want)
-	}
-	r.Trace = "generated"
-	if got, want := r.reclaimsFrom(), "trace generated"; got != want {
-		t.Errorf("with one: %q, want %q", got, want)
+	for trace, want := range map[string]string{"": "reclaims as scripted, seed", "generated": "trace generated, seed"} {
+		r := fixture()
+		r.Trace = trace
+		var b bytes.Buffer
+		if err := r.WriteTable(&b, 90, false); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("trace %q: no %q in\n%s", trace, want, b.String())
+		}
 	}
 }
