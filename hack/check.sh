@@ -50,6 +50,8 @@ protocol() { (cd platform/mib/tools && GOWORK=off go run ./protogen -lint); }
 
 step gofmt formatted
 step 'go vet' go vet "$all"
+# The controller that kills itself where a test says so.
+step 'go vet with fault points' go vet -tags evenkeel_fault ./cmd/evenkeel-controller
 step 'go vet outside the workspace' outside go vet
 step staticcheck go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 "$all"
 step 'staticcheck outside the workspace' outside go run honnef.co/go/tools/cmd/staticcheck@v0.8.2

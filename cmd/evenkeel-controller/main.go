@@ -120,7 +120,7 @@ func run(ctx context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
-	hooks, err := aws.NewHooks(ctx, c.region)
+	autoScaling, err := aws.NewHooks(ctx, c.region)
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,9 @@ func run(ctx context.Context, c *config) error {
 		changes = func(ch []cluster.Change) { count(ch); keeper.Changed(ch) }
 		told.leading = func(is bool) { leading(is); keeper.Leading(is) }
 	}
+	queue, nodes, hooks := between(client, kube.New(api, log), autoScaling)
 	lookup := func(ctx context.Context) (string, error) { return aws.QueueURL(ctx, client, c.queue) }
-	ctl := controller.New(kube.New(api, log), []controller.Source{source(client, lookup, c, meter, log)}, controller.Config{
+	ctl := controller.New(nodes, []controller.Source{source(queue, lookup, c, meter, log)}, controller.Config{
 		Policy: decisions, Concurrency: c.concurrency, Log: log, Meter: meter, Hooks: hooks,
 		Turn: election(c, api, identity, told, log), Observers: told.observers,
 		Changes: changes,

@@ -22,6 +22,7 @@ type kubelets struct {
 
 	mu   sync.Mutex
 	hold bool            // new pods do not become Ready
+	held map[string]bool // namespaces in which they do not
 	dead map[string]bool // nodes whose kubelets are no more
 }
 
@@ -29,7 +30,7 @@ type kubelets struct {
 const testLabel = "evenkeel.dev/test"
 
 func startKubelets(t *testing.T, client kubernetes.Interface) *kubelets {
-	k := &kubelets{t: t, client: client, dead: make(map[string]bool)}
+	k := &kubelets{t: t, client: client, held: make(map[string]bool), dead: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); k.run(ctx) }()
@@ -41,6 +42,13 @@ func (k *kubelets) holdBack(hold bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.hold = hold
+}
+
+// holdBackIn is holdBack for the pods of one namespace.
+func (k *kubelets) holdBackIn(namespace string, hold bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held[namespace] = hold
 }
 
 // kill ends a node's kubelet: nothing happens to its pods any more.
@@ -69,7 +77,7 @@ func (k *kubelets) run(ctx context.Context) {
 
 func (k *kubelets) sync(ctx context.Context, p *corev1.Pod) {
 	k.mu.Lock()
-	held, dead := k.hold, k.dead[p.Spec.NodeName]
+	held, dead := k.hold || k.held[p.Namespace], k.dead[p.Spec.NodeName]
 	k.mu.Unlock()
 	if p.Spec.NodeName == "" || dead {
 		return
