@@ -620,7 +620,7 @@ func (st *step) drain(n *node) {
 type left struct {
 	pods    int // that are not on their way
 	all     int
-	volumes int // of all, those that hold volumes
+	volumes int // that hold volumes, of all and of those that are given up
 }
 
 // empty does what there is to do about each pod of a node.
@@ -641,11 +641,11 @@ func (st *step) empty(n *node, cn *cluster.Node) left {
 				n.serving = append(n.serving, served{p.Key, p.UID, app})
 			}
 		}
+		if p.Volumes && (d.reason == PastGrace || !d.stays()) {
+			l.volumes++ // also of a pod that is given up: nothing else frees them
+		}
 		if !d.stays() {
 			l.all++
-			if p.Volumes {
-				l.volumes++
-			}
 			if !p.Terminating {
 				l.pods++
 			}

@@ -175,7 +175,9 @@ var (
 				c.t.Fatal(err)
 			}
 		},
-		notice: func(c *crashCase) { c.warn(time.Minute) },
+		// Long enough for the message to be received five times: each crash hides what
+		// the killed process held for 20 s.
+		notice: func(c *crashCase) { c.warn(100 * time.Second) },
 		ended: func(c *crashCase) error {
 			r, err := c.record()
 			if err == nil && r.Closed.IsZero() {
