@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sort"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,7 @@ func (p *crashProcess) start(points []string) {
 	defer out.Close() // the child has its own
 	p.cmd = exec.Command(p.bin,
 		"--sqs-queue="+crashQueueName, "--spot-notice="+lead.String(), "--hook-heartbeat=200ms", "--expire=1h", "--listen=127.0.0.1:0", "--proof=none", "--log-level=debug")
+	p.queue.starts = append(p.queue.starts, time.Now()) // its predecessor is gone
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+p.kubeconfig, "EVENKEEL_FAULT="+strings.Join(points, ","),
 		"AWS_ENDPOINT_URL="+p.queue.cloud.URL(), "AWS_REGION="+region,
 		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true")
@@ -143,6 +145,8 @@ type crashQueue struct {
 	t     *testing.T
 	cloud *cloud.Cloud
 	sent  int
+
+	starts []time.Time // of the processes that read it
 }
 
 func newCrashQueue(t *testing.T) *crashQueue {
@@ -189,17 +193,24 @@ func (q *crashQueue) check(t *testing.T) {
 	if s, _ := q.cloud.QueueStats(crashQueueName); s.Expired+s.DeadLettered > 0 {
 		t.Errorf("messages were lost: %+v", s)
 	}
-	// A group may be told twice, if nobody knows whether it was: it takes the second
-	// for one too many, and says so.
-	completed := make(map[string]int)
-	for _, call := range q.cloud.LifecycleCalls() {
-		if call.Action == "CompleteLifecycleAction" {
-			completed[call.Instance]++
-		}
+	// A group cannot be told in one write with the Record. Who does not know whether it
+	// was told tells it again, and it answers that this was one too many: once for each
+	// process that was killed in between, and no process twice.
+	type told struct {
+		instance string
+		process  int
 	}
-	for instance, n := range completed {
-		if n > 2 {
-			t.Errorf("the group of %s was told %d times", instance, n)
+	completed := make(map[told]int)
+	for _, call := range q.cloud.LifecycleCalls() {
+		if call.Action != "CompleteLifecycleAction" {
+			continue
+		}
+		process := sort.Search(len(q.starts), func(i int) bool { return q.starts[i].After(call.At) })
+		completed[told{call.Instance, process}]++
+	}
+	for who, n := range completed {
+		if n > 1 {
+			t.Errorf("process %d told the group of %s %d times", who.process, who.instance, n)
 		}
 	}
 }
