@@ -15,7 +15,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,6 +25,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 
+	"github.com/evenkeel-dev/evenkeel/internal/download"
 	"github.com/evenkeel-dev/evenkeel/internal/price"
 )
 
@@ -225,7 +225,7 @@ func (c *Client) advisor(ctx context.Context, q question) error {
 	if err != nil {
 		return err
 	}
-	data, err := c.do(req)
+	data, err := download.Do(c.http, req, maxBody)
 	if err != nil {
 		return fmt.Errorf("asking the spot advisor: %w", err)
 	}
@@ -251,23 +251,5 @@ func (c *Client) post(ctx context.Context, service, region, endpoint string, bod
 	if err := c.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), service, region, c.now()); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	return c.do(req)
-}
-
-func (c *Client) do(req *http.Request) ([]byte, error) {
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %.300s", resp.Status, strings.TrimSpace(string(data)))
-	case len(data) > maxBody:
-		return nil, fmt.Errorf("the answer is larger than %d bytes", maxBody)
-	}
-	return data, nil
+	return download.Do(c.http, req, maxBody)
 }

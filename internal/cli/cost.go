@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
 	"github.com/evenkeel-dev/evenkeel/internal/bill"
@@ -121,24 +119,20 @@ func (o *costOptions) costOfPlatform(ctx context.Context, s Streams, claim bool)
 }
 
 func (o *costOptions) costOfCluster(ctx context.Context, s Streams) error {
-	config, err := o.cluster.config()
+	api, err := o.cluster.client()
 	if err != nil {
 		return failed(err)
 	}
-	api, err := kubernetes.NewForConfig(config)
+	machines, err := listNodes(ctx, api)
 	if err != nil {
-		return failed(fmt.Errorf("connecting to the cluster: %w", err))
+		return failed(err)
 	}
-	list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return failed(fmt.Errorf("listing nodes: %w", err))
-	}
-	table, err := o.prices.table(ctx, s, pricedNodes(list.Items))
+	table, err := o.prices.table(ctx, s, pricedNodes(machines))
 	if err != nil {
 		return failed(err)
 	}
 	var nodes []bill.Node
-	for _, n := range list.Items {
+	for _, n := range machines {
 		nodes = append(nodes, bill.NodeOf(n.Name, n.Labels))
 	}
 	f := bill.OfNodes(nodes, table)

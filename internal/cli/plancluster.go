@@ -12,8 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/evenkeel-dev/evenkeel/internal/capacity"
 	"github.com/evenkeel-dev/evenkeel/internal/kube"
@@ -78,27 +76,23 @@ func (l *liveFlags) adviseCluster(ctx context.Context, s Streams, c *cobra.Comma
 		return err
 	}
 	in.Past = reclaims(lines)
-	config, err := l.cluster.config()
+	api, err := l.cluster.client()
 	if err != nil {
 		return failed(err)
 	}
-	api, err := kubernetes.NewForConfig(config)
+	machines, err := listNodes(ctx, api)
 	if err != nil {
-		return failed(fmt.Errorf("connecting to the cluster: %w", err))
+		return failed(err)
 	}
-	list, err := api.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return failed(fmt.Errorf("listing nodes: %w", err))
-	}
-	for i := range list.Items {
-		in.Nodes = append(in.Nodes, nodeapi.Convert(&list.Items[i]))
+	for i := range machines {
+		in.Nodes = append(in.Nodes, nodeapi.Convert(&machines[i]))
 	}
 	if in.Groups, err = kube.NewNodePools(api).Groups(ctx); apierrors.IsForbidden(err) {
 		fmt.Fprintln(s.Err, "note: NodePools may not be listed; what a pool may buy is taken from its nodes")
 	} else if err != nil {
 		return failed(err)
 	}
-	table, err := l.prices.table(ctx, s, append(pricedOf(p), pricedNodes(list.Items)...))
+	table, err := l.prices.table(ctx, s, append(pricedOf(p), pricedNodes(machines)...))
 	if err != nil {
 		return failed(err)
 	}

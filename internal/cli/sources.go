@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/evenkeel-dev/evenkeel/internal/adopt"
 )
@@ -58,11 +57,7 @@ func readCluster(ctx context.Context, flags *clusterFlags, namespace string) (ad
 	if namespace == "" {
 		return in, errors.New("--from-cluster needs -n NAMESPACE")
 	}
-	config, err := flags.config()
-	if err != nil {
-		return in, err
-	}
-	client, err := kubernetes.NewForConfig(config)
+	client, err := flags.client()
 	if err != nil {
 		return in, err
 	}
@@ -92,10 +87,6 @@ func readCluster(ctx context.Context, flags *clusterFlags, namespace string) (ad
 	} else {
 		in.Autoscalers = l.Items
 	}
-	if l, err := client.CoreV1().Nodes().List(ctx, all); err != nil {
-		return in, fmt.Errorf("reading nodes: %w", err)
-	} else {
-		in.Nodes = l.Items
-	}
-	return in, nil
+	in.Nodes, err = listNodes(ctx, client)
+	return in, err
 }

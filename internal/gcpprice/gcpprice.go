@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/internal/download"
 	"github.com/evenkeel-dev/evenkeel/internal/price"
 )
 
@@ -254,19 +254,5 @@ func (c *Client) get(ctx context.Context, address string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("X-Goog-Api-Key", c.key) // not in the address, which errors show
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %.300s", resp.Status, strings.TrimSpace(string(data)))
-	case len(data) > maxBody:
-		return nil, fmt.Errorf("the answer is larger than %d bytes", maxBody)
-	}
-	return data, nil
+	return download.Do(c.http, req, maxBody)
 }

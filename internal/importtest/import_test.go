@@ -20,12 +20,11 @@ const module = "github.com/evenkeel-dev/evenkeel/"
 // here is an error: where it belongs is decided once, by whoever adds it.
 var levels = [][]string{
 	// Plain data and pure decoding.
-	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "deploy", "docs/runbooks", "examples/market-intel-brain"},
+	{"internal/interruption", "internal/cluster", "internal/metrics", "internal/spec", "internal/rows", "internal/price", "internal/download", "deploy", "docs/runbooks", "examples/market-intel-brain"},
 	// Pure decisions.
 	{"internal/drain", "internal/proof", "internal/trace", "internal/provision", "internal/sim", "internal/plan", "internal/render", "internal/lint", "internal/adopt", "internal/bill", "internal/chart", "internal/runbook", "internal/capacity"},
 	// One outside system each, and the loop: they never know each other.
 	{"internal/controller", "internal/kube", "internal/aws", "internal/azure", "internal/gcp", "internal/agent", "internal/web", "internal/notify", "internal/proof/journal", "internal/wrapper", "internal/awsprice", "internal/capacity/keeper", "internal/azureprice", "internal/gcpprice"},
-	{},
 	{"internal/cli", "internal/program"},
 	// Mains: wiring.
 	{"cmd/evenkeel", "cmd/evenkeel-controller", "cmd/evenkeel-agent", "cmd/evenkeel-lambda", "cmd/evenkeel-run"},

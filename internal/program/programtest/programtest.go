@@ -32,16 +32,22 @@ func Page(t *testing.T, name, flag, text string) {
 	t.Helper()
 	want := fmt.Sprintf("<!-- Generated from %s: go test ./cmd/%s -update -->\n# %s\n\n```\n%s```\n", flag, name, name, text)
 	page := "../../docs/reference/" + name + ".md"
+	File(t, page, want)
+}
+
+// File holds a file to what it is generated to be; go test -update writes it anew.
+func File(t *testing.T, path, want string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
+		if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(page)
+	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("%s is not what %s says; go test -update writes it anew", page, flag)
+		t.Errorf("%s is not what it is generated to be; go test -update writes it anew", path)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/internal/program/programtest"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/controlplane/roles"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/report"
 )
@@ -33,8 +33,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var update = flag.Bool("update", false, "write the reference page anew")
-
 // TestReferencePage keeps docs/reference/evenkeel-rehearse.md what --help says.
 func TestReferencePage(t *testing.T) {
 	var doc strings.Builder
@@ -48,20 +46,7 @@ func TestReferencePage(t *testing.T) {
 		}
 		doc.WriteString("# " + strings.Join(append([]string{"evenkeel-rehearse"}, args...), " ") + "\n\n```\n" + help.String() + "```\n")
 	}
-	want := doc.String()
-	const page = "../../../docs/reference/evenkeel-rehearse.md"
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Error("the page is not what --help says; go test -update writes it anew")
-	}
+	programtest.File(t, "../../../docs/reference/evenkeel-rehearse.md", doc.String())
 }
 
 // program is a copy of evenkeel-rehearse with the other programs beside it, and

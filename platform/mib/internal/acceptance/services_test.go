@@ -27,15 +27,13 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/analytics"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/replay"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/texts"
 	mibv1 "github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
 )
-
-// hung is how long the test waits for what must happen at all.
-const hung = 3 * time.Minute
 
 // grace is the time from SIGTERM to when a cluster would kill.
 const grace = 4 * time.Second
@@ -90,7 +88,7 @@ func (p *process) start(t *testing.T) {
 
 func (p *process) ready(t *testing.T) {
 	t.Helper()
-	until(t, p.name+" is ready", func() bool {
+	mibtest.Until(t, p.name+" is ready", func() bool {
 		r, err := http.Get("http://" + p.health + "/readyz")
 		if err != nil {
 			return false
@@ -118,15 +116,6 @@ func (p *process) take(t *testing.T, kill bool) {
 	}
 	if !strings.Contains(p.log.String(), `"cut":0`) {
 		t.Errorf("%s had to cut something, or did not say that it had not:\n%s", p.name, p.log)
-	}
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hung); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("hung: %s", what)
-		}
 	}
 }
 
@@ -267,7 +256,7 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 	watching.Go(func() { follow(ctx, t, engineAddr, &signals, following) })
 	select {
 	case <-following:
-	case <-time.After(hung):
+	case <-time.After(mibtest.Hung):
 		t.Fatal("hung: following the engine")
 	}
 
@@ -311,8 +300,8 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 			}
 		}
 	}
-	until(t, fmt.Sprintf("%d alerts", len(wantAlerts)), func() bool { return alerts.distinct() >= len(wantAlerts) })
-	until(t, fmt.Sprintf("%d signals", len(wantSignals)), func() bool { return signals.distinct() >= len(wantSignals) })
+	mibtest.Until(t, fmt.Sprintf("%d alerts", len(wantAlerts)), func() bool { return alerts.distinct() >= len(wantAlerts) })
+	mibtest.Until(t, fmt.Sprintf("%d signals", len(wantSignals)), func() bool { return signals.distinct() >= len(wantSignals) })
 
 	// One more replica, which has nothing.
 	settled(t, store)
@@ -385,7 +374,7 @@ func follow(ctx context.Context, t *testing.T, addr string, signals *counts, fol
 func settled(t *testing.T, c mibv1connect.VectorStoreServiceClient) {
 	t.Helper()
 	last, since := int64(-1), time.Now()
-	until(t, "the vector store has read all texts", func() bool {
+	mibtest.Until(t, "the vector store has read all texts", func() bool {
 		s, err := c.GetStatus(t.Context(), connect.NewRequest(&mibv1.GetStatusRequest{}))
 		if err != nil {
 			return false

@@ -23,11 +23,9 @@ import (
 	"github.com/evenkeel-dev/evenkeel/lifecycle"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/analytics"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
-
-// hung is how long a test waits for what must happen at all.
-const hung = 2 * time.Minute
 
 // A process of this test that has this variable is a member of the group.
 const memberEnv = "MIB_TEST_MEMBER"
@@ -184,15 +182,6 @@ func expected(ticks []stream.Tick) []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hung); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("hung: %s", what)
-		}
-	}
-}
-
 func chunks(ticks []stream.Tick, n int) [][]stream.Tick {
 	return slices.Collect(slices.Chunk(ticks, (len(ticks)+n-1)/n))
 }
@@ -253,7 +242,7 @@ func TestMembersAreTakenAway(t *testing.T) {
 		// So far that this part is being worked on, or done.
 		before := len(expected(ticks[:sent]))
 		sent += len(part)
-		until(t, "alerts of what was sent before", func() bool { n, _ := w.counts(); return n >= before })
+		mibtest.Until(t, "alerts of what was sent before", func() bool { n, _ := w.counts(); return n >= before })
 		old := members[i%3]
 		if i%2 == 0 {
 			_ = old.Process.Signal(syscall.SIGTERM)
@@ -266,7 +255,7 @@ func TestMembersAreTakenAway(t *testing.T) {
 		}
 		members[i%3] = start()
 	}
-	until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
+	mibtest.Until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
 	for _, m := range members {
 		_ = m.Process.Signal(syscall.SIGTERM)
 		if err := m.Wait(); err != nil {
@@ -307,11 +296,11 @@ func TestHandover(t *testing.T) {
 		w.send(t, part)
 		before := len(expected(ticks[:sent]))
 		sent += len(part)
-		until(t, "alerts of what was sent before", func() bool { n, _ := w.counts(); return n >= before })
+		mibtest.Until(t, "alerts of what was sent before", func() bool { n, _ := w.counts(); return n >= before })
 		end(members[i%2])
 		members[i%2] = start()
 	}
-	until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
+	mibtest.Until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
 	for _, m := range members {
 		end(m)
 	}
@@ -337,7 +326,7 @@ func TestNonsenseIsLeftOut(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- member(ctx, w.brokers, 40*time.Second, io.Discard, io.Discard) }()
 	want := expected(ticks)
-	until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
+	mibtest.Until(t, "all alerts", func() bool { n, _ := w.counts(); return n >= len(want) })
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)

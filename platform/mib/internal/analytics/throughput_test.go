@@ -20,6 +20,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/lifecycle"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/analytics"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
 
@@ -96,7 +97,7 @@ func BenchmarkMember(b *testing.B) {
 			done <- l.Run(ctx)
 		}()
 		for committed := int64(0); committed < n; time.Sleep(5 * time.Millisecond) {
-			if time.Since(begun) > hung {
+			if time.Since(begun) > mibtest.Hung {
 				b.Fatalf("hung: %d of %d", committed, n)
 			}
 			committed = 0

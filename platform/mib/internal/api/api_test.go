@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,11 +26,10 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/embed"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
-
-const hung = 2 * time.Minute
 
 func broker(t *testing.T) ([]string, *kgo.Client) {
 	t.Helper()
@@ -93,28 +91,9 @@ func generated(t *testing.T, brokers []string, producer *kgo.Client) http.Handle
 	}).Handler()
 }
 
-func do(h http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hung); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("hung: %s", what)
-		}
-	}
-}
-
 func TestAsk(t *testing.T) {
 	h := generatedAlone(t)
-	w := do(h, "GET", "/v1/ask?q="+url.QueryEscape("the drilling of crude")+"&k=4", "")
+	w := mibtest.Do(h, "GET", "/v1/ask?q="+url.QueryEscape("the drilling of crude")+"&k=4", "")
 	var a api.Answer
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != 200 {
 		t.Fatal(w.Code, w.Body, err)
@@ -139,12 +118,12 @@ func TestAsk(t *testing.T) {
 
 func TestSimilarAndSeries(t *testing.T) {
 	h := generatedAlone(t)
-	w := do(h, "GET", "/v1/similar?symbol=WTI&at=2008-10-15&k=5", "")
+	w := mibtest.Do(h, "GET", "/v1/similar?symbol=WTI&at=2008-10-15&k=5", "")
 	var a api.Likeness
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || len(a.Episodes) != 5 || a.Source == "" || len(a.Correlations) != 2 {
 		t.Errorf("%d %s %v", w.Code, w.Body, err)
 	}
-	if w := do(h, "GET", "/v1/series", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"symbol":"HENRYHUB"`) {
+	if w := mibtest.Do(h, "GET", "/v1/series", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"symbol":"HENRYHUB"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
@@ -175,7 +154,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		{"POST", "/v1/ticks", strings.Replace(tick, "id", "di", 1), ""},
 		{"POST", "/v1/ticks", `{"id":"` + strings.Repeat("a", 70<<10) + `"}`, ""},
 	} {
-		w := do(h, c.method, c.target, c.body)
+		w := mibtest.Do(h, c.method, c.target, c.body)
 		var p struct {
 			Error struct{ Code, Field, Message string }
 		}
@@ -190,21 +169,23 @@ func TestPostIsInTheTopic(t *testing.T) {
 	brokers, producer := broker(t)
 	h := generated(t, brokers, producer)
 	body := `{"feed":"live","symbol":"WTI","time":"2020-04-20T00:00:00Z","price":-36.98,"source":"a test"}`
-	w := do(h, "POST", "/v1/ticks", body, "Idempotency-Key", "key-1")
+	w := mibtest.Do(h, "POST", "/v1/ticks", body, "Idempotency-Key", "key-1")
 	var first, again api.Receipt
 	if err := json.Unmarshal(w.Body.Bytes(), &first); err != nil || w.Code != 201 || first.ID != "key-1" {
 		t.Fatal(w.Code, w.Body, err)
 	}
 	// It has come back from the topic; then the same id gets the same answer.
-	until(t, "the price", func() bool { return strings.Contains(do(h, "GET", "/v1/live?feed=live", "").Body.String(), "-36.98") })
-	w = do(h, "POST", "/v1/ticks", body, "Idempotency-Key", "key-1")
+	mibtest.Until(t, "the price", func() bool {
+		return strings.Contains(mibtest.Do(h, "GET", "/v1/live?feed=live", "").Body.String(), "-36.98")
+	})
+	w = mibtest.Do(h, "POST", "/v1/ticks", body, "Idempotency-Key", "key-1")
 	if err := json.Unmarshal(w.Body.Bytes(), &again); err != nil || again != first || w.Header().Get("Idempotency-Replayed") != "true" {
 		t.Errorf("%d %s %v", w.Code, w.Body, err)
 	}
-	if w := do(h, "POST", "/v1/ticks", strings.Replace(body, "36", "37", 1), "Idempotency-Key", "key-1"); w.Code != 409 || !strings.Contains(w.Body.String(), `"field":"id"`) {
+	if w := mibtest.Do(h, "POST", "/v1/ticks", strings.Replace(body, "36", "37", 1), "Idempotency-Key", "key-1"); w.Code != 409 || !strings.Contains(w.Body.String(), `"field":"id"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if w := do(h, "POST", "/v1/ticks", body); w.Code != 201 || strings.Contains(w.Body.String(), "key-1") {
+	if w := mibtest.Do(h, "POST", "/v1/ticks", body); w.Code != 201 || strings.Contains(w.Body.String(), "key-1") {
 		t.Errorf("without a key: %d %s", w.Code, w.Body)
 	}
 
@@ -324,7 +305,7 @@ func TestEveryAlertOnceOverTenInterruptions(t *testing.T) {
 			break
 		}
 		// Some of this turn are there and others are still on their way.
-		until(t, "alerts", func() bool { return count() > turn*perTurn })
+		mibtest.Until(t, "alerts", func() bool { return count() > turn*perTurn })
 		next := startReplica(t, brokers)
 		current.Store(&next.addr)
 		r.l.Drain()
@@ -333,7 +314,7 @@ func TestEveryAlertOnceOverTenInterruptions(t *testing.T) {
 		}
 		r = next
 	}
-	until(t, "all alerts", func() bool { return count() >= len(want) })
+	mibtest.Until(t, "all alerts", func() bool { return count() >= len(want) })
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

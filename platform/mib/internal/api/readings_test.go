@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/api"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 )
 
@@ -27,13 +28,13 @@ func TestReadingsOfTheSample(t *testing.T) {
 		{"symbol=WTI&to=October", 400, `"field":"to"`},
 		{"symbol=WTI&n=301", 400, `"field":"n"`},
 	} {
-		w := do(h, "GET", "/v1/readings?"+c.query, "")
+		w := mibtest.Do(h, "GET", "/v1/readings?"+c.query, "")
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
 			t.Errorf("%s: %d %.300s", c.query, w.Code, w.Body)
 		}
 	}
 	var a api.Readings
-	if err := json.Unmarshal(do(h, "GET", "/v1/readings?symbol=WTI&to=2008-10-15&n=40", "").Body.Bytes(), &a); err != nil || len(a.Readings) != 40 {
+	if err := json.Unmarshal(mibtest.Do(h, "GET", "/v1/readings?symbol=WTI&to=2008-10-15&n=40", "").Body.Bytes(), &a); err != nil || len(a.Readings) != 40 {
 		t.Fatalf("%d readings, %v", len(a.Readings), err)
 	}
 	last := a.Readings[39]
@@ -60,7 +61,7 @@ func TestPricesAsTheyCome(t *testing.T) {
 		}
 	}
 	send("a", 0)
-	until(t, "the first price", func() bool {
+	mibtest.Until(t, "the first price", func() bool {
 		resp, err := http.Get(srv.URL + "/v1/readings?feed=a&symbol=WTI")
 		if err != nil {
 			t.Fatal(err)

@@ -23,14 +23,12 @@ import (
 	lifecyclegrpc "github.com/evenkeel-dev/evenkeel/lifecycle/grpc"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/engine"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/problem"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/replay"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 	mibv1 "github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1"
 )
-
-// hung is how long a test waits for what must happen at all.
-const hung = 2 * time.Minute
 
 type world struct {
 	brokers  []string
@@ -96,7 +94,7 @@ func (w *world) start(t *testing.T, dir string) (addr string, end func() error) 
 	case <-started:
 	case err := <-done:
 		t.Fatal("it did not start: ", err)
-	case <-time.After(hung):
+	case <-time.After(mibtest.Hung):
 		t.Fatal("hung: start")
 	}
 	return ln.Addr().String(), func() error {
@@ -104,7 +102,7 @@ func (w *world) start(t *testing.T, dir string) (addr string, end func() error) 
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(hung):
+		case <-time.After(mibtest.Hung):
 			t.Fatal("hung: the end")
 			return nil
 		}

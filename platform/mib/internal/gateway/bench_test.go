@@ -15,6 +15,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/limit"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	mibv1 "github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
 
@@ -44,7 +45,7 @@ func BenchmarkCachedReads(b *testing.B) {
 		Engine: upstream.New[mibv1connect.EngineServiceClient](upstream.Options{Name: "engine"}, oneSeries{}, nil, nil),
 		Log:    slog.New(slog.DiscardHandler), Now: time.Now,
 	})
-	body := do(g, "GET", "/v1/series", "").Body.Bytes()
+	body := mibtest.Do(g, "GET", "/v1/series", "").Body.Bytes()
 	bare := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(body)

@@ -35,14 +35,13 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/keys"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/limit"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/problem"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto"
 	mibv1 "github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
 )
-
-const hung = time.Minute
 
 // engine is a service that answers like one with a little history.
 type engine struct {
@@ -222,25 +221,6 @@ func newSetup(t *testing.T) *setup {
 
 func (s *setup) serve() *httptest.Server { return h2c(s.t, gateway.New(s.config)) }
 
-func do(h http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hung); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("hung: %s", what)
-		}
-	}
-}
-
 func TestAsk(t *testing.T) {
 	s := newSetup(t)
 	srv := s.serve()
@@ -294,12 +274,12 @@ func TestErrorsAreTyped(t *testing.T) {
 		{"/v1/live", 503, `"code":"upstream_unavailable"`}, // the engine of this test does not have it
 		{"/v1/nothing", 404, ""},
 	} {
-		if w := do(h, "GET", c.target, ""); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+		if w := mibtest.Do(h, "GET", c.target, ""); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
 			t.Errorf("%.60s: %d %s", c.target, w.Code, w.Body)
 		}
 	}
 	s.engine.fails.Store(100)
-	if w := do(h, "GET", "/v1/series", ""); w.Code != 503 || strings.Contains(w.Body.String(), "secret") || w.Header().Get("Retry-After") == "" {
+	if w := mibtest.Do(h, "GET", "/v1/series", ""); w.Code != 503 || strings.Contains(w.Body.String(), "secret") || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if n := testutil.ToFloat64(s.config.Metrics.Requests("/v1/series", "503")); n != 1 {
@@ -312,7 +292,7 @@ func TestRetry(t *testing.T) {
 	s := newSetup(t)
 	h := gateway.New(s.config)
 	s.engine.fails.Store(2)
-	if w := do(h, "GET", "/v1/series", ""); w.Code != 200 || s.engine.asked.Load() != 3 {
+	if w := mibtest.Do(h, "GET", "/v1/series", ""); w.Code != 200 || s.engine.asked.Load() != 3 {
 		t.Errorf("%d after %d requests: %s", w.Code, s.engine.asked.Load(), w.Body)
 	}
 }
@@ -414,7 +394,7 @@ func (s *setup) topic() []string {
 		s.t.Fatal(err)
 	}
 	var ids []string
-	ctx, cancel := context.WithTimeout(s.t.Context(), hung)
+	ctx, cancel := context.WithTimeout(s.t.Context(), mibtest.Hung)
 	defer cancel()
 	for {
 		f := c.PollFetches(ctx)
@@ -477,7 +457,7 @@ func TestTicks(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	until(t, "the tick comes back from the topic", func() bool { _, _, _, ok := s.config.Hub.Accepted("same"); return ok })
+	mibtest.Until(t, "the tick comes back from the topic", func() bool { _, _, _, ok := s.config.Hub.Accepted("same"); return ok })
 	if resp, m := post(fmt.Sprintf(tick, "same", 70)); resp.StatusCode != 201 || resp.Header.Get("Idempotency-Replayed") != "true" || m.GetId() != "same" {
 		t.Errorf("again: %s %v", resp.Status, resp.Header)
 	}
@@ -512,7 +492,7 @@ func (refusing) ProduceSync(_ context.Context, rs ...*kgo.Record) kgo.ProduceRes
 func TestWhatIsNotRecordedIsNotAnswered2xx(t *testing.T) {
 	s := newSetup(t)
 	s.config.Producer = refusing{}
-	w := do(gateway.New(s.config), "POST", "/v1/ticks", fmt.Sprintf(tick, "x", 70))
+	w := mibtest.Do(gateway.New(s.config), "POST", "/v1/ticks", fmt.Sprintf(tick, "x", 70))
 	if w.Code != 503 || !strings.Contains(w.Body.String(), "not_recorded") || strings.Contains(w.Body.String(), "10.1.2.3") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -562,7 +542,7 @@ func TestAlertsOverEverything(t *testing.T) {
 	}
 	socket := func(after int64, n int) (got []seen) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), hung)
+		ctx, cancel := context.WithTimeout(t.Context(), mibtest.Hung)
 		defer cancel()
 		c, _, err := websocket.Dial(ctx, fmt.Sprintf("%s/v1/alerts?after=%d", srv.URL, after), nil)
 		if err != nil {
@@ -592,7 +572,7 @@ func TestAlertsOverEverything(t *testing.T) {
 	t.Cleanup(client.CloseIdleConnections)
 	rpc := func(after int64, n int) (got []seen) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), hung)
+		ctx, cancel := context.WithTimeout(t.Context(), mibtest.Hung)
 		defer cancel()
 		m, err := mibv1connect.NewIntelServiceClient(client, srv.URL, connect.WithGRPC()).StreamAlerts(ctx, connect.NewRequest(&mibv1.StreamAlertsRequest{After: &after}))
 		if err != nil {
@@ -665,7 +645,7 @@ func TestCache(t *testing.T) {
 	h := gateway.New(s.config)
 	ask := func(target string, asked int64, status string) {
 		t.Helper()
-		w := do(h, "GET", target, "")
+		w := mibtest.Do(h, "GET", target, "")
 		if w.Code != 200 || s.engine.asked.Load() != asked || w.Header().Get("Cache-Status") != status || w.Header().Get("Content-Type") != "application/json" || !strings.Contains(w.Body.String(), "WTI") {
 			t.Errorf("%s: %d %v %s, the engine was asked %d times", target, w.Code, w.Header(), w.Body, s.engine.asked.Load())
 		}
@@ -679,7 +659,7 @@ func TestCache(t *testing.T) {
 	ask("/v1/series", 4, "")
 	// Errors are not kept.
 	for range 2 {
-		if w := do(h, "GET", "/v1/similar?symbol=NONE", ""); w.Code != 404 {
+		if w := mibtest.Do(h, "GET", "/v1/similar?symbol=NONE", ""); w.Code != 404 {
 			t.Error(w.Code)
 		}
 	}
@@ -690,11 +670,11 @@ func TestCache(t *testing.T) {
 
 func TestFaultsOnlyIfAllowed(t *testing.T) {
 	s := newSetup(t)
-	if w := do(gateway.New(s.config), "GET", "/v1/series", "", fault.Header, "status=503"); w.Code != 200 {
+	if w := mibtest.Do(gateway.New(s.config), "GET", "/v1/series", "", fault.Header, "status=503"); w.Code != 200 {
 		t.Errorf("%d", w.Code)
 	}
 	s.config.Faults = true
-	if w := do(gateway.New(s.config), "GET", "/v1/series", "", fault.Header, "status=503"); w.Code != 503 {
+	if w := mibtest.Do(gateway.New(s.config), "GET", "/v1/series", "", fault.Header, "status=503"); w.Code != 503 {
 		t.Errorf("%d", w.Code)
 	}
 }
@@ -708,7 +688,7 @@ func TestOpenAPI(t *testing.T) {
 			Responses map[string]any
 		}
 	}
-	if err := json.Unmarshal(do(h, "GET", "/v1/openapi.json", "").Body.Bytes(), &d); err != nil || !bytes.Contains(proto.OpenAPI, []byte(`"Error"`)) {
+	if err := json.Unmarshal(mibtest.Do(h, "GET", "/v1/openapi.json", "").Body.Bytes(), &d); err != nil || !bytes.Contains(proto.OpenAPI, []byte(`"Error"`)) {
 		t.Fatal(err)
 	}
 	if len(d.Paths) < 8 {
