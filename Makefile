@@ -1,6 +1,7 @@
 # Everything here needs Go and nothing else, unless a target says so.
 
 PROGRAMS := ./cmd/... ./platform/gateway ./platform/engine ./platform/batch
+SERVICES := examples/market-intel-brain-services
 EVENKEEL_DATA ?= $(wildcard $(abspath ../shared/data))
 export EVENKEEL_DATA
 
@@ -13,13 +14,17 @@ ALONE := $(addprefix github.com/evenkeel-dev/evenkeel/, \
 	rehearsal/internal/controlplane/controlplanetest rehearsal/internal/kubelet/kubelettest \
 	rehearsal/internal/handofftest rehearsal/internal/renderedtest rehearsal/cmd/evenkeel-rehearse)
 
-.PHONY: help rehearse bench-drain build test check mib fmt tidy clean
+.PHONY: help rehearse rehearse-services bench-drain build services test check mib fmt tidy clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 rehearse: build ## lose spot nodes on a real control plane, and print a verdict
 	bin/evenkeel-rehearse --report report $(ARGS)
+
+rehearse-services: build services ## the same with the services of the Market Intel Brain, and an analyst
+	bin/evenkeel-rehearse --bin bin/services --scenario $(SERVICES)/scenario.yaml -f $(SERVICES)/platform.yaml \
+		--manifests $(SERVICES)/manifests --load $(SERVICES)/load.yaml --report report $(ARGS)
 
 bench-drain: build ## take hundreds of nodes away at once, and measure
 	bin/evenkeel-rehearse bench-drain --report report/bench-drain.json $(ARGS)
@@ -32,6 +37,11 @@ test: ## run all tests
 
 check: ## vet, staticcheck, gofmt, govulncheck, stale generated files
 	@hack/check.sh
+
+services: ## build the services of the Market Intel Brain into bin/services
+	@mkdir -p bin/services
+	cd platform/mib && GOWORK=off CGO_ENABLED=0 go build -ldflags '-s -w' -o ../../bin/services/ ./cmd/...
+	cp bin/evenkeel-controller bin/services/
 
 mib: ## build the Market Intel Brain into bin/mib
 	cd platform/mib && GOWORK=off go build -ldflags '-s -w' -o ../../bin/mib .

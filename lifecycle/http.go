@@ -181,11 +181,18 @@ func (over) WriteHeader(int)           {}
 type httpServer struct {
 	srv *http.Server
 	ln  net.Listener // nil until Run listens on srv.Addr
+	tls bool
 }
 
 func (s *httpServer) Serve() error {
+	var err error
+	if s.tls {
+		err = s.srv.ServeTLS(s.ln, "", "")
+	} else {
+		err = s.srv.Serve(s.ln)
+	}
 	// ErrServerClosed comes from our own Shutdown or Close.
-	if err := s.srv.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving %s: %w", s.ln.Addr(), err)
 	}
 	return nil

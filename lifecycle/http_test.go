@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -325,6 +326,44 @@ func TestStubbornRequestIsCut(t *testing.T) {
 	close(release)
 	http.DefaultClient.CloseIdleConnections()
 	until(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before+1 }) // +1: the runtime's for signals
+}
+
+// A server with a certificate is served over TLS, HTTP/2 among it: never in plain text.
+func TestServesTLS(t *testing.T) {
+	other := httptest.NewTLSServer(nil) // for its certificate
+	defer other.Close()
+	addr := freeAddr(t)
+	l := lifecycle.New(lifecycle.Options{PropagationFloor: -1, TerminationLog: "none"}).HTTP(&http.Server{
+		Addr: addr, TLSConfig: &tls.Config{Certificates: other.TLS.Certificates, MinVersion: tls.VersionTLS13},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }),
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	var said string
+	until(t, "an answer", func() bool {
+		resp, err := other.Client().Get("https://" + addr)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		said = string(b)
+		return err == nil
+	})
+	if said != "HTTP/2.0" && said != "HTTP/1.1" {
+		t.Errorf("answered over %q", said)
+	}
+	if resp, err := http.Get("http://" + addr); err == nil {
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("plain text was answered with %s", resp.Status)
+		}
+		_ = resp.Body.Close()
+	}
+	stop()
+	if err := wait(t, "the end", done); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRunCannotListen(t *testing.T) {

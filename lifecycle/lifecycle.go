@@ -142,15 +142,18 @@ func New(o Options) *Lifecycle {
 	return l
 }
 
-// HTTP makes Run listen on srv.Addr and serve srv until the end. The server
+// HTTP makes Run listen on srv.Addr and serve srv until the end, over TLS if
+// srv.TLSConfig has a certificate. The server
 // belongs to the Lifecycle from here on: HTTP wraps its Handler (as Handler
 // does) and its ConnState hook, and Run closes it. HTTP returns l.
 func (l *Lifecycle) HTTP(srv *http.Server) *Lifecycle { return l.HTTPListener(srv, nil) }
 
-// HTTPListener is HTTP with a listener of the caller's, which Run closes.
+// HTTPListener is HTTP with a listener of the caller's, which Run closes. Whether
+// it does TLS is the caller's business, too.
 func (l *Lifecycle) HTTPListener(srv *http.Server, ln net.Listener) *Lifecycle {
 	l.observeServer(srv)
-	return l.Serve(&httpServer{srv, ln})
+	c := srv.TLSConfig
+	return l.Serve(&httpServer{srv, ln, ln == nil && c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)})
 }
 
 // Serve makes Run serve s.

@@ -115,14 +115,14 @@ func (l *Lifecycle) listen(ctx context.Context) (health, control *httpServer, er
 		if err != nil {
 			return nil, nil, err
 		}
-		health = &httpServer{l.healthServer(), ln}
+		health = &httpServer{srv: l.healthServer(), ln: ln}
 	}
 	if l.options.Control != "" {
 		ln, err := listenControl(ctx, l.options.Control)
 		if err != nil {
 			return health, nil, err
 		}
-		control = &httpServer{l.controlServer(), ln}
+		control = &httpServer{srv: l.controlServer(), ln: ln}
 	}
 	for _, s := range l.servers {
 		h, ok := s.(*httpServer)
@@ -132,6 +132,9 @@ func (l *Lifecycle) listen(ctx context.Context) (health, control *httpServer, er
 		addr := h.srv.Addr
 		if addr == "" {
 			addr = ":http" // as http.Server does
+			if h.tls {
+				addr = ":https"
+			}
 		}
 		if h.ln, err = listen(ctx, "tcp", addr); err != nil {
 			return health, control, err

@@ -19,7 +19,7 @@ type Cluster struct {
 
 	pods     map[Key]*Pod
 	onNode   map[string]map[Key]*Pod
-	owned    map[UID]map[Key]*Pod // by the UID of the controlling owner
+	owned    map[UID]map[Key]*Pod // by the UID of the controlling owner; without those that a ReplicaSet is about to let go
 	released map[Key]*Pod
 	left     map[hashKey]map[Key]*Pod // released pods by namespace and the hash that they had
 	from     map[UID]*ReplicaSet      // what released pods were found to come from; forgotten when any ReplicaSet changes
@@ -160,11 +160,12 @@ func (c *Cluster) applyPod(p *Pod, gone bool) {
 	if p.Node != "" {
 		setIn(c.onNode, p.Node, p.Key, p, false)
 	}
-	if p.Owner.UID != "" {
+	from := p.ReleasedFrom()
+	if p.Owner.UID != "" && (from == "" || p.Owner.Kind != "ReplicaSet") {
 		setIn(c.owned, p.Owner.UID, p.Key, p, false)
 	}
-	if h := p.ReleasedFrom(); h != "" {
-		setIn(c.left, hashKey{p.Namespace, h}, p.Key, p, false)
+	if from != "" {
+		setIn(c.left, hashKey{p.Namespace, from}, p.Key, p, false)
 	}
 	c.touch(p)
 }
@@ -295,6 +296,11 @@ func (c *Cluster) replicaSetOf(p *Pod) *ReplicaSet {
 		}
 		return rs
 	}
+	return c.releasedBy(p, hash)
+}
+
+// releasedBy is replicaSetOf for a pod that was released with that hash.
+func (c *Cluster) releasedBy(p *Pod, hash string) *ReplicaSet {
 	if rs, ok := c.from[p.UID]; ok {
 		return rs
 	}
@@ -366,12 +372,10 @@ func (c *Cluster) ReadyOf(a App, now time.Time, without func(*Pod) bool) (int, t
 	}
 	for _, rs := range c.setsOf[a.UID] {
 		for _, p := range c.owned[rs.UID] {
-			if p.ReleasedFrom() == "" { // its owner is about to let go; counted below
-				count(p)
-			}
+			count(p)
 		}
 		for _, p := range c.left[hashKey{rs.Namespace, rs.Hash}] {
-			if c.replicaSetOf(p) == rs {
+			if c.releasedBy(p, rs.Hash) == rs {
 				count(p)
 			}
 		}

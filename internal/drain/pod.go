@@ -270,7 +270,10 @@ func (st *step) whyNotHandoff(p *cluster.Pod) Reason {
 func (st *step) spare(d *cluster.Deployment, unknown bool) bool {
 	n, ok := st.surplus[d.UID]
 	if !ok {
-		ready, next := st.Cluster.ReadyOf(d.App(), st.Now, func(p *cluster.Pod) bool { return st.leaving(p) || st.unknown(p) })
+		ready, next := st.Cluster.ReadyOf(d.App(), st.Now, func(p *cluster.Pod) bool {
+			leaving, unknown := st.endOf(p)
+			return leaving || unknown
+		})
 		if !next.IsZero() {
 			for _, n := range st.nodes {
 				if n.apps[d.UID] {
@@ -302,31 +305,37 @@ var ending = [...]Kind{Evict, Delete, Withdraw}
 // leaving reports whether the end of a pod, or of its service, has been asked
 // for, though the cluster may not show it yet.
 func (st *step) leaving(p *cluster.Pod) bool {
-	t := st.triesOf(st.nodes[p.Node])
-	for _, k := range ending {
-		if k == Withdraw && !p.Withdrawn.IsZero() {
-			continue // the cluster shows it
-		}
-		if tr := t[effectKey{k, p.UID}]; tr != nil && (tr.flying || tr.last == Done && tr.next.After(st.Now)) {
-			return true
-		}
-	}
-	return false
+	leaving, _ := st.endOf(p)
+	return leaving
 }
 
 // unknown reports whether the end of a pod has been asked for and no answer came:
 // it may have been done, and the cluster not show it yet.
 func (st *step) unknown(p *cluster.Pod) bool {
+	_, unknown := st.endOf(p)
+	return unknown
+}
+
+// endOf answers both. Every pod of an app is asked about again and again, so it
+// looks no further than it must.
+func (st *step) endOf(p *cluster.Pod) (leaving, unknown bool) {
 	t := st.triesOf(st.nodes[p.Node])
+	if len(t) == 0 {
+		return false, false
+	}
 	for _, k := range ending {
 		if k == Withdraw && !p.Withdrawn.IsZero() {
-			continue
+			continue // the cluster shows it
 		}
-		if tr := t[effectKey{k, p.UID}]; tr != nil && !tr.flying && tr.last == Unavailable {
-			return true
+		switch tr := t[effectKey{k, p.UID}]; {
+		case tr == nil:
+		case tr.flying, tr.last == Done && tr.next.After(st.Now):
+			leaving = true
+		case tr.last == Unavailable:
+			unknown = true
 		}
 	}
-	return false
+	return leaving, unknown
 }
 
 // carryOut asks for the effects of a decision.

@@ -98,11 +98,14 @@ func ParseRebalance(s string) (RebalancePolicy, error) {
 
 // ParseDrainer reads a Drainer.
 func ParseDrainer(s string) (Drainer, error) {
-	switch d := Drainer(s); d {
-	case DrainEvenkeel, DrainKarpenter, DrainManaged:
+	if d := Drainer(s); d.known() {
 		return d, nil
 	}
 	return "", fmt.Errorf("%q is none of evenkeel, karpenter and managed", s)
+}
+
+func (d Drainer) known() bool {
+	return d == DrainEvenkeel || d == DrainKarpenter || d == DrainManaged
 }
 
 func (p Policy) margin() time.Duration         { return cmp.Or(p.Margin, 2*time.Second) }
@@ -125,7 +128,7 @@ func (p Policy) rebalance(n *cluster.Node) RebalancePolicy {
 }
 
 func (p Policy) drainer(n *cluster.Node) Drainer {
-	if own, err := ParseDrainer(n.Drain); err == nil {
+	if own := Drainer(n.Drain); own.known() {
 		return own
 	}
 	return cmp.Or(p.Pools[n.Pool].Drainer, p.Drainer, DrainEvenkeel)

@@ -50,7 +50,8 @@ type State struct {
 	over       map[interruption.InstanceID]over
 	short      map[cluster.UID]*shortage
 	lastNotice time.Time
-	looked     bool // a Step has been made: what it found was there before us
+	lastCordon time.Time // when the latest one was known to have succeeded
+	looked     bool      // a Step has been made: what it found was there before us
 }
 
 // node is a node that is being drained.
@@ -351,6 +352,9 @@ func (st *step) saved(n *node, e Effect) {
 	}
 	n.tries[e.key()].next = time.Time{} // the next store need not wait for the cluster to show this one
 	n.durable = true
+	if e.Cordon {
+		st.lastCordon = st.Now
+	}
 	st.tellNoticed(n, NoticeReceived)
 	if e.Reason == TighterDeadline {
 		st.tell(EventTightened, n, TighterDeadline)
@@ -562,12 +566,25 @@ func (st *step) due() []*node {
 }
 
 // settledAt is when handoffs may begin: a moment after the latest notice, and when
-// every node noticed lately is cordoned. A cordon that does not succeed holds
-// them up for a second at most.
+// every node noticed lately is cordoned: a replacement on a node that goes, too,
+// is no help, and the API server would have cordons wait behind it. A cordon that
+// does not succeed holds them up for a second, or, while others do succeed, for a
+// twelfth of its notice at most.
 func (st *step) settledAt() time.Time {
 	at := st.lastNotice.Add(st.policy.settle())
 	for _, n := range st.nodes {
-		if hold := n.noticed.Add(time.Second); !n.durable && hold.After(at) {
+		if n.durable {
+			continue
+		}
+		hold := n.noticed
+		if st.lastCordon.After(hold) {
+			hold = st.lastCordon
+		}
+		hold = hold.Add(time.Second)
+		if most := n.noticed.Add(max(n.record.Deadline.Sub(n.noticed)/12, time.Second)); hold.After(most) {
+			hold = most
+		}
+		if hold.After(at) {
 			at = hold
 		}
 	}

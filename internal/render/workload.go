@@ -108,6 +108,13 @@ func podTemplate(p *spec.Platform, s spec.Service) corev1.PodTemplateSpec {
 			Volumes:    []corev1.Volume{deadlineVolume()},
 		},
 	}
+	if sc := s.Scratch; sc != nil {
+		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: "scratch", VolumeSource: corev1.VolumeSource{
+			EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &sc.Size},
+		}})
+		c := &t.Spec.Containers[0]
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "scratch", MountPath: sc.Path})
+	}
 	if leavesFirst(s) {
 		t.Labels[servingLabel] = "true"
 	}

@@ -115,6 +115,9 @@ func buildService(r rawService, p *Platform, rep *reporter, path string) Service
 	if st := r.Stateful; st != nil {
 		s.Stateful = &Stateful{Size: st.Size.Quantity, Path: st.Path, StorageClass: st.StorageClass, Reclaim: st.Reclaim}
 	}
+	if sc := r.Scratch; sc != nil {
+		s.Scratch = &Scratch{Size: sc.Size.Quantity, Path: sc.Path}
+	}
 	if lb := r.LoadBalancer; lb != nil {
 		s.LoadBalancer = &LoadBalancer{Deregistration: time.Duration(lb.Deregistration), Internal: lb.Internal, ReadinessGate: lb.ReadinessGate}
 	}

@@ -149,6 +149,9 @@ func (p *Platform) checkReplicas(rep *reporter, path string, s Service) {
 	if s.Recreate && s.Stateful != nil {
 		rep.report(path+".strategy", "remove the line", "a stateful service always ends a replica before it starts the new one")
 	}
+	if s.Scratch != nil && s.Stateful != nil && s.Scratch.Path == s.Stateful.Path {
+		rep.report(path+".scratch.path", "choose another folder", "%s is where its volume is mounted", s.Stateful.Path)
+	}
 	if !s.Handoff && p.blocksEveryDrain(s) {
 		rep.report(path+".availability", "let one replica go: maxUnavailable: 1 with more replicas than minAvailable, or allow handoff", "no replica may ever leave, and without handoff none can be replaced first")
 	}

@@ -103,6 +103,7 @@ type Service struct {
 	Drain         Drain
 	Handoff       bool
 	Stateful      *Stateful
+	Scratch       *Scratch
 	LoadBalancer  *LoadBalancer
 	Connects      []string
 	Outbound      []int
@@ -203,6 +204,13 @@ type Stateful struct {
 	Path         string
 	StorageClass string // the cluster's default if empty
 	Reclaim      string // Retain or Delete
+}
+
+// Scratch gives each replica a folder of its own that ends with it. Nothing is
+// handed over in it: on another machine the next replica begins with an empty one.
+type Scratch struct {
+	Size resource.Quantity
+	Path string
 }
 
 // LoadBalancer is how a service is reached from outside.

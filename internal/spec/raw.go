@@ -86,6 +86,7 @@ type rawService struct {
 	Spot         string            `yaml:"spot" default:"tolerate" enum:"tolerate,avoid" doc:"avoid keeps the service on on-demand pools"`
 	Handoff      *bool             `yaml:"handoff" doc:"whether a replacement is started before a pod is evicted; true unless given, never for stateful services"`
 	Stateful     *rawStateful      `yaml:"stateful" doc:"makes it a StatefulSet with stable names"`
+	Scratch      *rawScratch       `yaml:"scratch" doc:"a folder that each replica may write to; everything else is read-only"`
 	LoadBalancer *rawLoadBalancer  `yaml:"loadBalancer" doc:"makes it reachable from outside through the cloud's load balancer"`
 	Connects     []string          `yaml:"connects" format:"dns" doc:"services that it calls; everything else inside is refused by network policy"`
 	Outbound     []int             `yaml:"outbound" min:"1" max:"65535" doc:"TCP ports that it may reach outside of the cluster"`
@@ -196,6 +197,11 @@ type rawStateful struct {
 	Path         string `yaml:"path" required:"true" format:"path" doc:"where the volume is mounted"`
 	StorageClass string `yaml:"storageClass" format:"dns" doc:"the cluster's default unless given"`
 	Reclaim      string `yaml:"reclaim" default:"Retain" enum:"Retain,Delete" doc:"what becomes of volumes when the service is scaled down"`
+}
+
+type rawScratch struct {
+	Size memory `yaml:"size" required:"true" doc:"most that it may hold"`
+	Path string `yaml:"path" default:"/tmp" format:"path" doc:"where it is mounted; empty at the start, and gone with the replica"`
 }
 
 type rawLoadBalancer struct {

@@ -57,6 +57,23 @@ type rawProfile struct {
 	Symbols      []string `json:"symbols"`
 }
 
+// Gets is what the profile asks for, with a symbol in its place: what must be answered
+// before the load begins. A nil profile asks for quotes.
+func (p *Profile) Gets() []string {
+	paths, symbol := []Path{{"/v1/quote?symbol={symbol}", 1}}, "WTI"
+	if p != nil && len(p.Paths) > 0 {
+		paths = p.Paths
+	}
+	if p != nil && len(p.Symbols) > 0 {
+		symbol = p.Symbols[0]
+	}
+	var out []string
+	for _, path := range paths {
+		out = append(out, strings.ReplaceAll(path.Path, "{symbol}", symbol))
+	}
+	return out
+}
+
 // ReadProfile reads a profile from a file.
 func ReadProfile(file string) (*Profile, error) {
 	data, err := os.ReadFile(file)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -67,7 +68,7 @@ func NewPlatform(r io.Reader, name string, images map[string]string, bin string)
 			continue
 		}
 		runs[s.Name] = true
-		p.images[s.Image] = kubelet.Image{Command: []string{filepath.Join(bin, program)}}
+		p.images[s.Image] = programImage(bin, program)
 		switch s.Component {
 		case "controller":
 			p.Controller = s.Name
@@ -115,7 +116,7 @@ func (p *Platform) Add(name string, data []byte, images map[string]string, bin s
 			if !ok {
 				return fmt.Errorf("%s: %s %s: the scenario's images have no program for %s", name, o.GetKind(), o.GetName(), image)
 			}
-			p.images[image] = kubelet.Image{Command: []string{filepath.Join(bin, program)}}
+			p.images[image] = programImage(bin, program)
 		}
 		if o.GetKind() != "Job" {
 			p.add(o)
@@ -174,6 +175,16 @@ func (p *Platform) add(o *unstructured.Unstructured) {
 	default:
 		p.settings = append(p.settings, o)
 	}
+}
+
+// programImage is a program of the folder bin. Where the rehearsal reads the published data,
+// its programs may, too.
+func programImage(bin, program string) kubelet.Image {
+	i := kubelet.Image{Command: []string{filepath.Join(bin, program)}}
+	if data, err := filepath.Abs(os.Getenv("EVENKEEL_DATA")); err == nil && os.Getenv("EVENKEEL_DATA") != "" {
+		i.Env = map[string]string{"EVENKEEL_DATA": data}
+	}
+	return i
 }
 
 func (p *Platform) addPause() error {

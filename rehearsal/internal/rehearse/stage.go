@@ -218,11 +218,15 @@ func (s *stage) await(ctx context.Context, waiting func(context.Context) (string
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for last := ""; ; {
 		what, err := waiting(ctx)
 		if err == nil && what == "" {
 			return nil
 		}
+		if ctx.Err() != nil && last != "" {
+			what = last // what failed just now is only the time that is over
+		}
+		last = what
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	lifecyclegrpc "github.com/evenkeel-dev/evenkeel/lifecycle/grpc"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/engine"
@@ -27,20 +28,26 @@ func run(ctx context.Context, args []string, env func(string) string, stderr io.
 	var f service.Flags
 	flags := flag.NewFlagSet("engine", flag.ContinueOnError)
 	f.Add(flags, env)
+	var certificates service.TLS
+	certificates.AddServer(flags)
 	listen := flags.String("listen", "127.0.0.1:8080", "serve gRPC on this `address:port`")
 	data := flags.String("data", "", "keep snapshots in this `folder`; none if empty, and a start reads the stream again")
 	warmUp := flags.Int64("warm-up", 200_000, "how many `ticks` of each partition are read again at most without a snapshot")
 	if code, ok := service.Parse(flags, args, stderr); !ok {
 		return code
 	}
-	if err := serve(ctx, f, env, stderr, *listen, *data, *warmUp); err != nil {
+	if wrong := certificates.Problem(); wrong != "" {
+		_, _ = io.WriteString(stderr, "engine: "+wrong+"; see engine --help\n")
+		return 2
+	}
+	if err := serve(ctx, f, certificates, env, stderr, *listen, *data, *warmUp); err != nil {
 		_, _ = io.WriteString(stderr, "engine: "+err.Error()+"\n")
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, f service.Flags, env func(string) string, stderr io.Writer, listen, data string, warmUp int64) error {
+func serve(ctx context.Context, f service.Flags, t service.TLS, env func(string) string, stderr io.Writer, listen, data string, warmUp int64) error {
 	s, err := service.New(ctx, "engine", f, env, stderr)
 	if err != nil {
 		return err
@@ -65,6 +72,13 @@ func serve(ctx context.Context, f service.Flags, env func(string) string, stderr
 	options := append(service.NewRED(s.Registry).ServerOptions(), s.TraceGRPC()...)
 	options = append(options, lifecyclegrpc.ServerOptions(l)...)
 	options = append(options, problem.ServerOptions(func(procedure string, err error) { s.Log.Error("call", "procedure", procedure, "err", err) })...)
+	certificates, err := s.Certificates(ctx, t)
+	if err != nil {
+		return err
+	}
+	if certificates != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(certificates.Server(t.Peers()))))
+	}
 	g := grpc.NewServer(options...)
 	mibv1.RegisterEngineServiceServer(g, &engine.Server{Service: e, Sample: sample})
 	ln, err := net.Listen("tcp", listen)

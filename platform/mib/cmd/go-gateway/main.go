@@ -43,15 +43,15 @@ Flags
 // options are the flags.
 type options struct {
 	service.Flags
-	listen                string
-	engine, vectorStore   versions
-	keys                  string
-	open, faults          bool
-	rate                  float64
-	burst                 int
-	cache                 time.Duration
-	cert, key, ca, spiffe string
-	tlsConfig             func(peers []string) *tls.Config // nil: plain text
+	listen              string
+	engine, vectorStore versions
+	keys                string
+	open, faults        bool
+	rate                float64
+	burst               int
+	cache               time.Duration
+	service.TLS
+	certificates tlsx.Source // nil: plain text
 }
 
 // versions is where a service is, and its other versions.
@@ -88,7 +88,7 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 		f.PrintDefaults()
 	}
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve on this `address:port`")
-	o.Add(f, env)
+	o.Flags.Add(f, env)
 	o.engine.add(f, "engine", "engine")
 	o.vectorStore.add(f, "vector-store", "vector store")
 	f.StringVar(&o.keys, "keys", "", "`file` of API keys; read again when it changes")
@@ -96,10 +96,7 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 	f.Float64Var(&o.rate, "rate", 100, "`requests` a second of a client whose key says nothing else; 0 for no limit")
 	f.IntVar(&o.burst, "burst", 200, "`requests` of such a client at once")
 	f.DurationVar(&o.cache, "cache", 10*time.Second, "keep answers about the past for this `duration`; 0 for not at all")
-	f.StringVar(&o.cert, "tls-cert", "", "certificate `file` to show to services; with --tls-key and --tls-ca. Read again when it changes")
-	f.StringVar(&o.key, "tls-key", "", "its key `file`")
-	f.StringVar(&o.ca, "tls-ca", "", "`file` of the certificates that sign those of services")
-	f.StringVar(&o.spiffe, "spiffe", "", "take certificates from the SPIFFE workload API at this `address`, like unix:///run/spire/agent.sock")
+	o.TLS.Add(f)
 	f.BoolVar(&o.faults, "not-production-faults", false, "let requests ask to fail, by a header; for rehearsals")
 	if code, ok := service.Parse(f, args, errs); !ok {
 		return code
@@ -110,9 +107,9 @@ func run(ctx context.Context, args []string, env func(string) string, out, errs 
 		wrong = "--engine and --vector-store are needed"
 	case (o.keys == "") == !o.open:
 		wrong = "one of --keys and --open is needed"
-	case o.spiffe != "" && o.cert != "":
-		wrong = "--spiffe and --tls-cert are two ways to the same; choose one"
-	case o.spiffe != "" && (o.engine.peers == "" || o.vectorStore.peers == ""):
+	case o.Problem() != "":
+		wrong = o.Problem()
+	case o.Spiffe() && (o.engine.peers == "" || o.vectorStore.peers == ""):
 		wrong = "SPIFFE knows no host names: --engine-peers and --vector-store-peers are needed"
 	}
 	if wrong != "" {
@@ -151,26 +148,9 @@ func serve(ctx context.Context, o options, s *service.Service) error {
 	if len(s.Brokers) == 0 {
 		return errors.New("set KAFKA_BROKERS, or --brokers")
 	}
-	switch {
-	case o.spiffe != "":
-		wait, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		w, err := tlsx.Spiffe(wait, o.spiffe)
-		if err != nil {
-			return err
-		}
-		defer w.Close()
-		o.tlsConfig = w.Client
-	case o.cert != "":
-		files, err := tlsx.Load(o.cert, o.key, o.ca)
-		if err != nil {
-			return err
-		}
-		o.tlsConfig = files.Client
-		l.Job("certificates", func(ctx context.Context) error {
-			reload.Files(ctx, watchEvery, log, files.Load, files.Names()...)
-			return nil
-		})
+	var err error
+	if o.certificates, err = s.Certificates(ctx, o.TLS); err != nil {
+		return err
 	}
 	metrics := gateway.NewMetrics(s.Registry)
 	c := gateway.Config{
@@ -183,7 +163,6 @@ func serve(ctx context.Context, o options, s *service.Service) error {
 		c.Limits = limit.New(o.rate, o.burst, 100_000)
 	}
 	if o.keys != "" {
-		var err error
 		if c.Keys, err = keys.Open(o.keys); err != nil {
 			return err
 		}
@@ -221,12 +200,8 @@ func serve(ctx context.Context, o options, s *service.Service) error {
 func newUpstream[C any](g *service.Service, o options, s versions, name string, metrics *gateway.Metrics, newClient func(connect.HTTPClient, string, ...connect.ClientOption) C) *upstream.Upstream[C] {
 	at := func(url string) C {
 		var c *tls.Config
-		if o.tlsConfig != nil {
-			var peers []string
-			if s.peers != "" {
-				peers = strings.Split(s.peers, ",")
-			}
-			c = o.tlsConfig(peers)
+		if o.certificates != nil {
+			c = o.certificates.Client(service.Names(s.peers))
 		}
 		return newClient(g.TraceClient(upstream.HTTPClient(c, 4)), strings.TrimSuffix(url, "/"), connect.WithGRPC(), connect.WithReadMaxBytes(16<<20))
 	}

@@ -31,6 +31,7 @@ type options struct {
 	library              bool
 	embedURL, embedModel string
 	embedDim             int
+	service.TLS
 }
 
 func run(ctx context.Context, args []string, env func(string) string, stderr io.Writer) int {
@@ -38,6 +39,7 @@ func run(ctx context.Context, args []string, env func(string) string, stderr io.
 	var o options
 	flags := flag.NewFlagSet("vector-store", flag.ContinueOnError)
 	f.Add(flags, env)
+	o.AddServer(flags)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "serve gRPC and connect on this `address:port`")
 	flags.StringVar(&o.data, "data", "data/documents", "keep what has been read in this `folder`; if it is new, the topic is read from its beginning")
 	flags.BoolVar(&o.library, "library", true, "begin with the texts of the sample")
@@ -46,6 +48,10 @@ func run(ctx context.Context, args []string, env func(string) string, stderr io.
 	flags.IntVar(&o.embedDim, "embed-dimensions", 0, "the model's dimensions")
 	if code, ok := service.Parse(flags, args, stderr); !ok {
 		return code
+	}
+	if wrong := o.Problem(); wrong != "" {
+		_, _ = io.WriteString(stderr, "vector-store: "+wrong+"; see vector-store --help\n")
+		return 2
 	}
 	if err := serve(ctx, f, o, env, stderr); err != nil {
 		_, _ = io.WriteString(stderr, "vector-store: "+err.Error()+"\n")
@@ -98,7 +104,16 @@ func serve(ctx context.Context, f service.Flags, o options, env func(string) str
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 	}
 	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
+	certificates, err := s.Certificates(ctx, o.TLS)
+	if err != nil {
+		return err
+	}
+	if certificates != nil {
+		server.TLSConfig = certificates.Server(o.Peers())
+		server.Protocols.SetHTTP2(true)
+	} else {
+		server.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
+	}
 	l.HTTP(server)
 	if code := s.Run(ctx); code != 0 {
 		return errors.New("it did not end as it should; see the log")

@@ -5,8 +5,11 @@ package acceptance
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,15 +25,18 @@ import (
 	"connectrpc.com/connect"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/analytics"
+	mibclient "github.com/evenkeel-dev/evenkeel/platform/mib/internal/client"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/replay"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/texts"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx/tlsxtest"
 	mibv1 "github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/proto/mib/v1/mibv1connect"
 )
@@ -42,7 +48,7 @@ const grace = 4 * time.Second
 func build(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/event-stream", "./cmd/analytics", "./cmd/engine", "./cmd/vector-store")
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/event-stream", "./cmd/analytics", "./cmd/engine", "./cmd/vector-store", "./cmd/go-gateway")
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
@@ -183,10 +189,12 @@ func (c *counts) compare(t *testing.T, what string, want map[string]bool) {
 }
 
 // Every service is taken away twice while history is played: by notice and SIGTERM,
-// and by SIGKILL. The alerts are those of an undisturbed run, none lost, and
-// de-duplicated by their ids none doubled; a client that follows the engine has every
-// signal once; what the broker has acknowledged is in the topic; the vector store
-// answers the same before and after, and so does one that has just begun.
+// and by SIGKILL. Prices come through the gateway, and the services behind it speak
+// TLS. The alerts are those of an undisturbed run, none lost, and de-duplicated by
+// their ids none doubled; a client that follows them at the gateway has each once, and
+// one that follows the engine every signal once; a price whose POST was answered is in
+// the topic; the vector store answers the same before and after, and so does one that
+// has just begun.
 func TestEveryServiceIsTakenAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: this takes a minute")
@@ -200,10 +208,30 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 	kafka := newProcess("event-stream", "event-stream", "--listen="+broker, "--data="+filepath.Join(dir, "broker"))
 	a0 := newProcess("analytics-0", "analytics", "--session=6s")
 	a1 := newProcess("analytics-1", "analytics", "--session=6s")
-	engineAddr, storeAddr := address(t), address(t)
-	eng := newProcess("engine", "engine", "--listen="+engineAddr, "--data="+filepath.Join(dir, "engine"))
-	docs := newProcess("vector-store", "vector-store", "--listen="+storeAddr, "--data="+filepath.Join(dir, "documents"), "--library=false")
-	services := []*process{a0, a1, eng, docs, kafka}
+	authority := tlsxtest.NewAuthority(t)
+	certificates := func(name string) (flags []string) {
+		files := filepath.Join(dir, "tls-"+name)
+		if err := os.Mkdir(files, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		authority.Write(t, files, name, "spiffe://test/"+name)
+		return []string{"--tls-cert=" + filepath.Join(files, "tls.crt"), "--tls-key=" + filepath.Join(files, "tls.key"), "--tls-ca=" + filepath.Join(files, "ca.crt")}
+	}
+	known := "--tls-peers=spiffe://test/go-gateway,spiffe://test/client"
+	engineAddr, storeAddr, gatewayAddr := address(t), address(t), address(t)
+	eng := newProcess("engine", "engine", append(certificates("engine"), known, "--listen="+engineAddr, "--data="+filepath.Join(dir, "engine"))...)
+	ofStore := append(certificates("vector-store"), known, "--library=false")
+	docs := newProcess("vector-store", "vector-store", slices.Concat(ofStore, []string{"--listen=" + storeAddr, "--data=" + filepath.Join(dir, "documents")})...)
+	gate := newProcess("go-gateway", "go-gateway", append(certificates("go-gateway"), "--listen="+gatewayAddr, "--open", "--rate=0",
+		"--engine=https://"+engineAddr, "--engine-peers=spiffe://test/engine",
+		"--vector-store=https://"+storeAddr, "--vector-store-peers=spiffe://test/vector-store")...)
+	certificates("client")
+	own := filepath.Join(dir, "tls-client")
+	files, err := tlsx.Load(filepath.Join(own, "tls.crt"), filepath.Join(own, "tls.key"), filepath.Join(own, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := []*process{a0, a1, eng, docs, gate, kafka}
 	defer func() {
 		for _, p := range services {
 			if p.cmd != nil {
@@ -217,10 +245,10 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 	}()
 	kafka.start(t)
 	kafka.ready(t)
-	for _, p := range services[:4] {
+	for _, p := range services[:5] {
 		p.start(t)
 	}
-	for _, p := range services[:4] {
+	for _, p := range services[:5] {
 		p.ready(t)
 	}
 
@@ -234,7 +262,7 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 		wantSignals[signalID(tick.Feed, tick.Symbol, tick.Time)] = true
 	}
 
-	var alerts, signals counts
+	var alerts, shown, signals counts
 	ctx, stop := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -253,7 +281,15 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 		}
 	})
 	following := make(chan struct{})
-	watching.Go(func() { follow(ctx, t, engineAddr, &signals, following) })
+	watching.Go(func() {
+		err := mibclient.Alerts(ctx, "http://"+gatewayAddr, mibclient.All, func(a stream.Alert) { shown.add(a.ID) }, func(gap string) { t.Error("alerts at the gateway: a gap:", gap) })
+		if err != nil {
+			t.Error("following the alerts at the gateway:", err)
+		}
+	})
+	watching.Go(func() {
+		follow(ctx, t, engineAddr, files.Client([]string{"spiffe://test/engine"}), &signals, following)
+	})
 	select {
 	case <-following:
 	case <-time.After(mibtest.Hung):
@@ -264,24 +300,34 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 	send := func(part []replay.Event) {
 		t.Helper()
 		var records []*kgo.Record
+		prices := make(map[string][]stream.Tick) // by key: each in its order
 		for _, e := range part {
-			var r *kgo.Record
 			if e.Tick != nil {
-				r, err = e.Tick.Record()
-			} else {
-				r, err = texts.Change{ID: e.Text.ID, Document: e.Text}.Record()
+				prices[e.Tick.Key()] = append(prices[e.Tick.Key()], *e.Tick)
+				continue
 			}
+			r, err := texts.Change{ID: e.Text.ID, Document: e.Text}.Record()
 			if err != nil {
 				t.Fatal(err)
 			}
 			records = append(records, r)
 		}
+		var posting sync.WaitGroup
+		for _, ticks := range prices {
+			posting.Go(func() {
+				for _, tick := range ticks {
+					post(t, "http://"+gatewayAddr, tick)
+				}
+			})
+		}
+		posting.Wait()
 		if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		acknowledged += len(records)
+		acknowledged += len(part)
 	}
-	store := mibv1connect.NewVectorStoreServiceClient(http.DefaultClient, "http://"+storeAddr)
+	encrypted := &http.Client{Transport: &http.Transport{TLSClientConfig: files.Client([]string{"spiffe://test/vector-store"}), ForceAttemptHTTP2: true}}
+	store := mibv1connect.NewVectorStoreServiceClient(encrypted, "https://"+storeAddr)
 	parts := slices.Collect(slices.Chunk(events, len(events)/(2*len(services))+1))
 	for i, part := range parts {
 		send(part)
@@ -301,16 +347,17 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 		}
 	}
 	mibtest.Until(t, fmt.Sprintf("%d alerts", len(wantAlerts)), func() bool { return alerts.distinct() >= len(wantAlerts) })
+	mibtest.Until(t, fmt.Sprintf("%d alerts at the gateway", len(wantAlerts)), func() bool { return shown.distinct() >= len(wantAlerts) })
 	mibtest.Until(t, fmt.Sprintf("%d signals", len(wantSignals)), func() bool { return signals.distinct() >= len(wantSignals) })
 
 	// One more replica, which has nothing.
 	settled(t, store)
 	freshAddr := address(t)
-	fresh := newProcess("vector-store-1", "vector-store", "--listen="+freshAddr, "--data="+filepath.Join(dir, "documents-1"), "--library=false")
+	fresh := newProcess("vector-store-1", "vector-store", slices.Concat(ofStore, []string{"--listen=" + freshAddr, "--data=" + filepath.Join(dir, "documents-1")})...)
 	services = append(services, fresh)
 	fresh.start(t)
 	fresh.ready(t)
-	old, young := answers(t, store), answers(t, mibv1connect.NewVectorStoreServiceClient(http.DefaultClient, "http://"+freshAddr))
+	old, young := answers(t, store), answers(t, mibv1connect.NewVectorStoreServiceClient(encrypted, "https://"+freshAddr))
 	if len(old) == 0 || !slices.Equal(old, young) {
 		t.Errorf("a new replica answers\n%s\nthe old one\n%s", strings.Join(young, "\n"), strings.Join(old, "\n"))
 	}
@@ -318,6 +365,10 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 	stop()
 	watching.Wait()
 	alerts.compare(t, "alerts", wantAlerts)
+	shown.compare(t, "alerts at the gateway", wantAlerts)
+	if n := shown.more(); n > 0 {
+		t.Errorf("%d alerts came more than once at the gateway", n)
+	}
 	signals.compare(t, "signals", wantSignals)
 	if n := signals.more(); n > 0 {
 		t.Errorf("%d signals came more than once", n)
@@ -328,7 +379,7 @@ func TestEveryServiceIsTakenAway(t *testing.T) {
 			t.Errorf("acknowledged, but not in the topic: %s", e.Tick.ID)
 		}
 	}
-	t.Logf("%d events acknowledged; 5 processes taken by notice and SIGTERM, 5 by SIGKILL; %d alerts, as undisturbed, %d of them sent more than once with the same id; %d signals, each once; %d answers of the vector store the same",
+	t.Logf("%d events acknowledged; 6 processes taken by notice and SIGTERM, 6 by SIGKILL; %d alerts, as undisturbed, each once at the gateway, %d of them in the topic more than once with the same id; %d signals, each once; %d answers of the vector store the same",
 		acknowledged, len(wantAlerts), alerts.more(), len(wantSignals), len(old))
 }
 
@@ -336,9 +387,34 @@ func signalID(feed, symbol string, at time.Time) string {
 	return feed + "/" + symbol + "/" + at.UTC().Format(time.RFC3339)
 }
 
+// post sends a price until a gateway that comes and goes says that it has it.
+func post(t *testing.T, url string, tick stream.Tick) {
+	body, err := json.Marshal(tick)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	mibtest.Until(t, "the price is acknowledged: "+tick.ID, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/ticks", bytes.NewReader(body))
+		if err != nil {
+			return false
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode == http.StatusCreated
+	})
+}
+
 // follow counts the signals of an engine that comes and goes.
-func follow(ctx context.Context, t *testing.T, addr string, signals *counts, following chan<- struct{}) {
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func follow(ctx context.Context, t *testing.T, addr string, c *tls.Config, signals *counts, following chan<- struct{}) {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(credentials.NewTLS(c)))
 	if err != nil {
 		t.Error(err)
 		return

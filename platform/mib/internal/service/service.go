@@ -166,6 +166,9 @@ func (s *Service) Topics(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
+		if wait >= time.Second { // not the first time: it is not only slower than we are
+			s.Log.Warn("waiting for a broker", "brokers", s.Brokers, "err", err)
+		}
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:

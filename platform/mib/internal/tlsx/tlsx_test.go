@@ -1,90 +1,19 @@
 package tlsx
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx/tlsxtest"
 )
-
-// An authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key}
-}
-
-// write writes the files of a service that has the given names.
-func (a *authority) write(t *testing.T, dir, dns, uri string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: dns}, DNSNames: []string{dns},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if uri != "" {
-		u, err := url.Parse(uri)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template.URIs = []*url.URL{u}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
-		"tls.key": {Type: "PRIVATE KEY", Bytes: keyDER},
-		"ca.crt":  {Type: "CERTIFICATE", Bytes: a.cert.Raw},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 func load(t *testing.T, dir string) *Files {
 	t.Helper()
@@ -122,11 +51,11 @@ func get(c *tls.Config, url string) error {
 }
 
 func TestWhoMayConnect(t *testing.T) {
-	ours, theirs := newAuthority(t), newAuthority(t)
+	ours, theirs := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
 	gateway, engine, stranger := t.TempDir(), t.TempDir(), t.TempDir()
-	ours.write(t, gateway, "gateway", "spiffe://test/gateway")
-	ours.write(t, engine, "localhost", "spiffe://test/engine")
-	theirs.write(t, stranger, "localhost", "spiffe://test/gateway")
+	ours.Write(t, gateway, "gateway", "spiffe://test/gateway")
+	ours.Write(t, engine, "localhost", "spiffe://test/engine")
+	theirs.Write(t, stranger, "localhost", "spiffe://test/gateway")
 	g, e, s := load(t, gateway), load(t, engine), load(t, stranger)
 
 	plain := serve(t, e.Server(nil))
@@ -164,10 +93,10 @@ func TestWhoMayConnect(t *testing.T) {
 // An authority is replaced while both ends run: both trust the new one before
 // anybody is signed by it, as always.
 func TestReplaced(t *testing.T) {
-	first, second := newAuthority(t), newAuthority(t)
+	first, second := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
 	gateway, engine := t.TempDir(), t.TempDir()
-	first.write(t, gateway, "gateway", "")
-	first.write(t, engine, "localhost", "")
+	first.Write(t, gateway, "gateway", "")
+	first.Write(t, engine, "localhost", "")
 	g, e := load(t, gateway), load(t, engine)
 	client := g.Client(nil)
 	at := serve(t, e.Server(nil))
@@ -178,12 +107,12 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 	try(true)
-	second.write(t, engine, "localhost", "")
+	second.Write(t, engine, "localhost", "")
 	if err := e.Load(); err != nil {
 		t.Fatal(err)
 	}
 	try(false) // the engine has changed, the gateway has not
-	second.write(t, gateway, "gateway", "")
+	second.Write(t, gateway, "gateway", "")
 	if err := g.Load(); err != nil {
 		t.Fatal(err)
 	}
