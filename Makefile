@@ -24,7 +24,7 @@ rehearse: build ## lose spot nodes on a real control plane, and print a verdict
 
 rehearse-services: build services ## the same with the services of the Market Intel Brain, and an analyst
 	bin/evenkeel-rehearse --bin bin/services --scenario $(SERVICES)/scenario.yaml -f $(SERVICES)/platform.yaml \
-		--manifests $(SERVICES)/manifests --load $(SERVICES)/load.yaml --report report $(ARGS)
+		--manifests $(SERVICES)/manifests --load $(SERVICES)/load/questions.yaml --report report $(ARGS)
 
 bench-drain: build ## take hundreds of nodes away at once, and measure
 	bin/evenkeel-rehearse bench-drain --report report/bench-drain.json $(ARGS)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/evenkeel-dev/evenkeel/deploy"
+	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/load"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/manifest"
 	"github.com/evenkeel-dev/evenkeel/rehearsal/internal/scenario"
 )
@@ -129,6 +130,46 @@ func TestHardToDrain(t *testing.T) {
 	}
 	if budgets != 2 {
 		t.Errorf("%d budgets of services", budgets)
+	}
+}
+
+// TestServices keeps the example of the Market Intel Brain's services ready to be
+// rehearsed.
+func TestServices(t *testing.T) {
+	const dir = "../../../examples/market-intel-brain-services/"
+	sc, err := scenario.Load(dir + "scenario.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan, err := sc.Script(); err != nil || plan.Interrupted() != 8 {
+		t.Errorf("plan %v, %v; want one of 8 nodes", plan, err)
+	}
+	p := newPlatform(t, dir+"platform.yaml", sc.Images)
+	if err := p.Add("analyst.yaml", read(t, dir+"manifests/analyst.yaml"), sc.Images, "bin"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"go-gateway", "engine", "analytics", "vector-store", "event-stream"}; !slices.Equal(p.Apps, want) || !slices.Equal(p.units, []string{"analyst/0"}) {
+		t.Errorf("judged %v, units %v", p.Apps, p.units)
+	}
+	profile, err := load.ReadProfile(dir + "load/questions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gets := profile.Gets(); len(gets) != 3 || gets[0] != "/v1/series" {
+		t.Errorf("asked before the load begins: %v", gets)
+	}
+	if gets := (*load.Profile)(nil).Gets(); !slices.Equal(gets, []string{"/v1/quote?symbol=WTI"}) {
+		t.Errorf("without a profile: %v", gets)
+	}
+	for _, o := range p.workloads {
+		volumes, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "volumes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		scratch := slices.ContainsFunc(volumes, func(v any) bool { return v.(map[string]any)["emptyDir"] != nil })
+		if want := o.GetName() == "vector-store" || o.GetName() == "event-stream"; scratch != want {
+			t.Errorf("%s: a folder to write to: %v, want %v", o.GetName(), scratch, want)
+		}
 	}
 }
 
