@@ -83,7 +83,9 @@ func (w *wrapper) watchReady(ctx context.Context) {
 
 // Ports below the range from which the kernel takes those of outgoing connections
 // cannot be taken by one between the choice and the child's listen.
-const firstPort, lastPort = 20000, 32000
+// Those from 20000 up are left to evenkeel-rehearse, which chooses ports for copies of
+// services in the same way.
+const firstPort, lastPort = 12000, 19999
 
 // freePort returns a port on which nobody listens.
 func freePort() (int, error) {
