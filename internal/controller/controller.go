@@ -208,8 +208,8 @@ func (c *Controller) emit(ctx context.Context, n interruption.Notice) error {
 	}
 }
 
-// After a Step the loop gathers what comes in for some times as long as that Step
-// took, so that Steps never take more than a fraction of a processor. In a small
+// From the beginning of a Step to that of the next some times as long passes as the
+// Step took, so that Steps take only a part of a processor unless they are long. In a small
 // cluster that is nothing; with hundreds of nodes that go at once, each with its
 // watch events, most Steps would find one thing to do and look at everything for it.
 const (

@@ -226,7 +226,7 @@ func newArrivals(c Config) *arrivals {
 		cfg:     c,
 		rng:     rand.New(rand.NewPCG(c.Seed, 0)),
 		symbols: strings.Fields("AAPL AMZN GOOG META MSFT NVDA ORCL TSLA"),
-		paths:   []Path{{"/v1/quote?symbol={symbol}", 1}},
+		paths:   quotes,
 	}
 	if p := c.Profile; p != nil {
 		if len(p.Symbols) > 0 {

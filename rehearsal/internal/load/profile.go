@@ -57,10 +57,13 @@ type rawProfile struct {
 	Symbols      []string `json:"symbols"`
 }
 
+// quotes is what is asked for without a profile.
+var quotes = []Path{{"/v1/quote?symbol={symbol}", 1}}
+
 // Gets is what the profile asks for, with a symbol in its place: what must be answered
 // before the load begins. A nil profile asks for quotes.
 func (p *Profile) Gets() []string {
-	paths, symbol := []Path{{"/v1/quote?symbol={symbol}", 1}}, "WTI"
+	paths, symbol := quotes, "WTI"
 	if p != nil && len(p.Paths) > 0 {
 		paths = p.Paths
 	}

@@ -141,8 +141,6 @@ func newKey(args []string, out, errs io.Writer) int {
 	return 0
 }
 
-const watchEvery = 2 * time.Second
-
 func serve(ctx context.Context, o options, s *service.Service) error {
 	l, log := s.Lifecycle, s.Log
 	if len(s.Brokers) == 0 {
@@ -167,7 +165,7 @@ func serve(ctx context.Context, o options, s *service.Service) error {
 			return err
 		}
 		l.Job("keys", func(ctx context.Context) error {
-			reload.Files(ctx, watchEvery, log, c.Keys.Load, o.keys)
+			reload.Files(ctx, service.WatchEvery, log, c.Keys.Load, o.keys)
 			return nil
 		})
 	}

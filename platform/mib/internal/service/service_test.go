@@ -116,6 +116,23 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestTLSFlags(t *testing.T) {
+	for args, ok := range map[string]bool{
+		"": true, "--tls-cert=c --tls-key=k --tls-ca=a": true, "--spiffe=unix:///s --tls-peers=p": true,
+		"--tls-cert=c": false, "--tls-peers=p": false, "--spiffe=unix:///s --tls-key=k": false,
+	} {
+		set := flag.NewFlagSet("test", flag.ContinueOnError)
+		var c TLS
+		c.AddServer(set)
+		if code, parsed := Parse(set, strings.Fields(args), io.Discard); !parsed {
+			t.Fatal(args, code)
+		}
+		if p := c.Problem(); (p == "") != ok {
+			t.Errorf("%q: %q", args, p)
+		}
+	}
+}
+
 func TestNoBrokers(t *testing.T) {
 	s := new(Service)
 	if err := s.Topics(t.Context()); err == nil || !strings.Contains(err.Error(), "KAFKA_BROKERS") {

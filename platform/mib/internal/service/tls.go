@@ -64,8 +64,8 @@ func (t *TLS) Problem() string {
 	return ""
 }
 
-// watchEvery is how often files of certificates are looked at.
-const watchEvery = 2 * time.Second
+// WatchEvery is how often files that may change are looked at.
+const WatchEvery = 2 * time.Second
 
 // Certificates returns the certificates of the service, kept fresh until it ends; nil
 // if it is to speak plain text.
@@ -86,7 +86,7 @@ func (s *Service) Certificates(ctx context.Context, t TLS) (tlsx.Source, error) 
 			return nil, err
 		}
 		s.Lifecycle.Job("certificates", func(ctx context.Context) error {
-			reload.Files(ctx, watchEvery, s.Log, f.Load, f.Names()...)
+			reload.Files(ctx, WatchEvery, s.Log, f.Load, f.Names()...)
 			return nil
 		})
 		return f, nil
