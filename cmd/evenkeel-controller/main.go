@@ -180,6 +180,9 @@ func kubeAPIs(c *config) (fast, slow kubernetes.Interface, err error) {
 	// Smaller than JSON, and less work to read.
 	rc.ContentType = runtime.ContentTypeProtobuf
 	rc.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	// As in Kubernetes' own controllers: watches and lists go over a fast network, and
+	// both ends would spend more on compressing them than on all the rest.
+	rc.DisableCompression = true
 	client := func(qps float32, burst int) kubernetes.Interface {
 		limited := rest.CopyConfig(rc)
 		limited.QPS, limited.Burst = qps, burst

@@ -213,8 +213,8 @@ func (c *Controller) emit(ctx context.Context, n interruption.Notice) error {
 // cluster that is nothing; with hundreds of nodes that go at once, each with its
 // watch events, most Steps would find one thing to do and look at everything for it.
 const (
-	resting     = 4
-	longestRest = 50 * time.Millisecond
+	resting     = 19
+	longestRest = 100 * time.Millisecond
 )
 
 // loop owns the State and the Cluster: nothing else touches them. Four things
