@@ -14,7 +14,7 @@ ALONE := $(addprefix github.com/evenkeel-dev/evenkeel/, \
 	rehearsal/internal/controlplane/controlplanetest rehearsal/internal/kubelet/kubelettest \
 	rehearsal/internal/handofftest rehearsal/internal/renderedtest rehearsal/cmd/evenkeel-rehearse)
 
-.PHONY: help rehearse rehearse-services bench-drain build services test check mib fmt tidy clean
+.PHONY: help rehearse rehearse-services conform-services bench-drain build services test check mib fmt tidy clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ rehearse: build ## lose spot nodes on a real control plane, and print a verdict
 rehearse-services: build services ## the same with the services of the Market Intel Brain, and an analyst
 	bin/evenkeel-rehearse --bin bin/services --scenario $(SERVICES)/scenario.yaml -f $(SERVICES)/platform.yaml \
 		--manifests $(SERVICES)/manifests --load $(SERVICES)/load/questions.yaml --report report $(ARGS)
+
+conform-services: build services mib ## how well each service of the Market Intel Brain ends, some six minutes
+	$(SERVICES)/conform.sh
 
 bench-drain: build ## take hundreds of nodes away at once, and measure
 	bin/evenkeel-rehearse bench-drain --report report/bench-drain.json $(ARGS)

@@ -47,6 +47,9 @@ const examples = `  # A service, as it is
   # The same behind the wrapper
   evenkeel-rehearse conform -- evenkeel-run -- ./my-service --listen '127.0.0.1:{child-port}'
 
+  # A gRPC service, its calls and its streams
+  evenkeel-rehearse conform --only-grpc --level C4 --grpc-call /shop.v1.Orders/List --grpc-watch /shop.v1.Orders/Watch -- ./my-service
+
   # For a release, in CI
   evenkeel-rehearse conform --terminations 30 --requests 100000 --rate 400 --lag 1s,5s -o junit -- ./my-service
 
@@ -121,11 +124,13 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.BoolVar(&f.H2C, "h2c", false, "test over HTTP/2 without TLS, too")
 	fs.BoolVar(&f.Replay, "replay", false, "over HTTP/2, let clients repeat what a GOAWAY says was not processed")
 	fs.BoolVar(&f.GRPC, "grpc", false, "test gRPC, too")
+	fs.BoolVar(&f.OnlyGRPC, "only-grpc", false, "test gRPC and nothing else, for a service that speaks no HTTP/1.1")
 	fs.StringVar(&f.Call, "grpc-call", "", "method of gRPC calls, with an empty message; default: /grpc.health.v1.Health/Check")
 	fs.StringVar(&f.Watch, "grpc-watch", "", "method of gRPC streams, with an empty message; default: /grpc.health.v1.Health/Watch")
 	fs.StringVar(&f.SSE, "sse", "", "path of an event stream, for C4")
 	fs.StringVar(&f.WebSocket, "websocket", "", "path of a WebSocket, for C4")
 	fs.IntVar(&f.Streams, "streams", 10, "streams of each kind")
+	fs.BoolVar(&f.NoStreams, "no-streams", false, "the service has none: C4 asks nothing of it")
 	fs.Uint64Var(&f.Seed, "seed", 1, "seed of everything random")
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
 	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
@@ -166,6 +171,10 @@ func (f *flags) check(args []string) error {
 		return errors.New("--matrix brings its own service: leave the command away")
 	case f.matrix == "" && len(args) == 0:
 		return errors.New("no command: put it after --, as in 'conform -- ./my-service'")
+	case f.OnlyGRPC && (f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != ""):
+		return errors.New("--only-grpc leaves out what --h2c, --post, --sse and --websocket ask for")
+	case f.NoStreams && (f.SSE != "" || f.WebSocket != "" || f.Watch != ""):
+		return errors.New("--no-streams contradicts --sse, --websocket and --grpc-watch")
 	case f.Copies < 2:
 		return errors.New("--copies: at least 2 are needed, so that one is left when another ends")
 	case f.Terminations < 1 || f.Requests < 1 || f.Streams < 1:

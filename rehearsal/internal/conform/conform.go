@@ -91,11 +91,13 @@ type Config struct {
 	H2C       bool   // also over HTTP/2 without TLS, on layer 4
 	Replay    bool   // bodies over HTTP/2 can be sent again by the client, as those of most clients
 	GRPC      bool   // also gRPC, on layer 4
+	OnlyGRPC  bool   // gRPC and nothing else
 	Call      string // method of gRPC calls, which take an empty message. Defaults to Check of grpc.health.v1.Health
 	Watch     string // method of gRPC streams, which take one and have no end. Defaults to its Watch
 	SSE       string // path of an event stream, for C4
 	WebSocket string // path of a WebSocket, for C4
 	Streams   int    // of each kind. Defaults to 10
+	NoStreams bool   // there are none: C4 asks for nothing
 
 	retries int // of the balancer of layer 7, elsewhere, where a connection is refused; for the matrix
 
@@ -210,6 +212,13 @@ func (c Config) stages() []stageConfig {
 	var out []stageConfig
 	for _, lag := range c.Lags {
 		for _, rate := range c.Rates {
+			if c.OnlyGRPC { // the balancer of layer 7 does not speak it
+				out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, streams: c.Level >= C4 && !c.NoStreams})
+				if c.Level >= C5 {
+					out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, notice: true})
+				}
+				continue
+			}
 			out = append(out, stageConfig{balancer: L7, protocol: http1, rate: rate, lag: lag})
 			if c.Level >= C3 {
 				out = append(out, stageConfig{balancer: L4, protocol: http1, rate: rate, lag: lag, streams: c.Level >= C4})
@@ -239,7 +248,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	defer spawner.close()
 	defer adoptOrphans()() // what copies leave behind when they are killed
 
-	r := &Report{Command: c.Command, Level: c.Level, GraceSeconds: c.Grace.Seconds(), Started: time.Now().UTC()}
+	r := &Report{Command: c.Command, Level: c.Level, NoStreams: c.NoStreams, GraceSeconds: c.Grace.Seconds(), Started: time.Now().UTC()}
 	stages := c.stages()
 	for i, sc := range stages {
 		s := newStage(c, sc, spawner, i)

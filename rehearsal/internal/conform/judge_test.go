@@ -24,6 +24,34 @@ func good(b Balancer) StageResult {
 	}
 }
 
+// TestOnlyGRPC judges a service that no balancer of layer 7 was in front of.
+func TestOnlyGRPC(t *testing.T) {
+	c := Config{Level: C5, OnlyGRPC: true, Rates: []float64{100}, Lags: []time.Duration{time.Second}}
+	r := Report{Level: C5}
+	for _, sc := range c.stages() {
+		if sc.protocol != grpc || sc.balancer != L4 {
+			t.Errorf("stage %s", sc)
+		}
+		s := good(L4)
+		s.Notice = sc.notice
+		if sc.streams {
+			s.Streams = map[string]StreamResult{"gRPC": {Clean: 4, Resumed: 4}}
+		}
+		r.Stages = append(r.Stages, s)
+	}
+	if r.judge(); !r.Pass {
+		t.Errorf("levels %+v", r.Levels)
+	}
+	r.Stages[0].Streams, r.Levels, r.NoStreams = nil, nil, true
+	if r.judge(); !r.Pass || r.Levels[C4].Tested {
+		t.Errorf("without streams: levels %+v", r.Levels)
+	}
+	r.Stages[0].Failed, r.Levels = 1, nil
+	if r.judge(); r.Pass || r.Levels[C2].Pass || !r.Levels[C1].Pass {
+		t.Errorf("with a call that failed: levels %+v", r.Levels)
+	}
+}
+
 func TestLevels(t *testing.T) {
 	type change func(l7, l4, notice *StageResult)
 	for _, tt := range []struct {

@@ -77,6 +77,8 @@ func (r *Report) recorded() bool {
 
 func (l LevelResult) verdict() string {
 	switch {
+	case !l.Tested && l.Pass:
+		return "no streams"
 	case !l.Tested:
 		return "NOT TESTED"
 	case l.Pass:

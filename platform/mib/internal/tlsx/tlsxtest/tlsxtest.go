@@ -48,7 +48,22 @@ func NewAuthority(t testing.TB) *Authority {
 // ca.crt.
 func (a *Authority) Write(t testing.TB, dir, dns, uri string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	der, keyDER := a.issue(t, dns, uri)
+	for name, block := range map[string]*pem.Block{
+		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
+		"tls.key": {Type: "PRIVATE KEY", Bytes: keyDER},
+		"ca.crt":  {Type: "CERTIFICATE", Bytes: a.cert.Raw},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// issue signs a certificate for the names, and returns it and its key, DER both.
+func (a *Authority) issue(t testing.TB, dns, uri string) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,21 +79,11 @@ func (a *Authority) Write(t testing.TB, dir, dns, uri string) {
 		}
 		template.URIs = []*url.URL{u}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
+	if cert, err = x509.CreateCertificate(rand.Reader, template, a.cert, k.Public(), a.key); err != nil {
 		t.Fatal(err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
+	if key, err = x509.MarshalPKCS8PrivateKey(k); err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{
-		"tls.crt": {Type: "CERTIFICATE", Bytes: der},
-		"tls.key": {Type: "PRIVATE KEY", Bytes: keyDER},
-		"ca.crt":  {Type: "CERTIFICATE", Bytes: a.cert.Raw},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return cert, key
 }

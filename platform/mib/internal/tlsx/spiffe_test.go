@@ -1,0 +1,111 @@
+package tlsx
+
+import (
+	"context"
+	"crypto/tls"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/tlsx/tlsxtest"
+)
+
+func spiffe(t *testing.T, addr string) *Workload {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	w, err := Spiffe(ctx, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func TestSpiffeWhoMayConnect(t *testing.T) {
+	ours, theirs := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
+	workload := func(a *tlsxtest.Authority, id string) *Workload {
+		api := tlsxtest.NewWorkload(t)
+		api.Issue(t, a, id)
+		return spiffe(t, api.Addr)
+	}
+	g, e := workload(ours, "spiffe://test/gateway"), workload(ours, "spiffe://test/engine")
+	domain, forger := workload(theirs, "spiffe://other/gateway"), workload(theirs, "spiffe://test/gateway")
+
+	plain := serve(t, e.Server(nil))
+	only := serve(t, e.Server([]string{"spiffe://test/gateway"}))
+	foreign := serve(t, domain.Server(nil))
+	old := g.Client(nil)
+	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	bare := g.Client(nil)
+	bare.GetClientCertificate = nil
+	for _, c := range []struct {
+		name   string
+		client *tls.Config
+		url    string
+		ok     bool
+	}{
+		{"who is trusted", g.Client(nil), plain, true},
+		{"who is named", g.Client([]string{"spiffe://test/engine"}), only, true},
+		{"who is not named", e.Client(nil), only, false},
+		{"a server that is not named", g.Client([]string{"spiffe://test/other"}), plain, false},
+		{"a server of another trust domain", g.Client(nil), foreign, false},
+		{"a client of another trust domain", domain.Client(nil), plain, false},
+		{"a client of another authority, with a name of ours", forger.Client(nil), plain, false},
+		{"no certificate", bare, plain, false},
+		{"TLS 1.2", old, plain, false},
+	} {
+		if err := get(c.client, c.url); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// The workload API replaces what it gave while connections are made.
+func TestSpiffeReplaced(t *testing.T) {
+	first, second := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
+	gateway, engine := tlsxtest.NewWorkload(t), tlsxtest.NewWorkload(t)
+	gateway.Issue(t, first, "spiffe://test/gateway")
+	engine.Issue(t, first, "spiffe://test/engine")
+	g, e := spiffe(t, gateway.Addr), spiffe(t, engine.Addr)
+	client := g.Client([]string{"spiffe://test/engine"})
+	at := serve(t, e.Server([]string{"spiffe://test/gateway"}))
+	try := func(ok bool) {
+		t.Helper()
+		if err := get(client, at); (err == nil) != ok {
+			t.Fatal(err)
+		}
+	}
+	replace := func(api *tlsxtest.Workload, w *Workload, id string, others ...*tlsxtest.Authority) {
+		t.Helper()
+		updated := w.source.Updated()
+		api.Issue(t, second, id, others...)
+		select {
+		case <-updated:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the new certificate has not come")
+		}
+	}
+	try(true)
+	replace(engine, e, "spiffe://test/engine")
+	try(false) // the gateway does not trust the new authority yet
+	replace(gateway, g, "spiffe://test/gateway", first)
+	try(true)
+}
+
+// A workload that is not registered is told so, and a wait for it ends.
+func TestSpiffeNobody(t *testing.T) {
+	api := tlsxtest.NewWorkload(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if w, err := Spiffe(ctx, api.Addr); err == nil {
+		w.Close()
+		t.Error("it was given a certificate")
+	}
+	if _, err := Spiffe(t.Context(), "tcp://nowhere"); err == nil {
+		t.Error("an address that makes no sense was taken")
+	}
+}
