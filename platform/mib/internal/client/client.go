@@ -47,14 +47,22 @@ func problem(resp *http.Response) error {
 // All is before the first alert.
 const All = "-1"
 
+// quiet is how long a stream says nothing before its server counts as gone. A machine
+// that is switched off closes no connection. Servers say something every 15 seconds.
+const quiet = 40 * time.Second
+
 // Alerts calls f with every alert after the one of the given number, or from now on
-// if that is empty, until ctx ends. A stream that ends is taken up again where it was, here
-// or at another replica behind the same address. Lost is called if the server does
+// if that is empty, until ctx ends. A stream that ends, or falls silent, is taken up again where
+// it was, here or at another replica behind the same address. Lost is called if the server does
 // not have all of the alerts between any more.
 func Alerts(ctx context.Context, url, after string, f func(stream.Alert), lost func(string)) error {
+	return alerts(ctx, url, after, quiet, f, lost)
+}
+
+func alerts(ctx context.Context, url, after string, quiet time.Duration, f func(stream.Alert), lost func(string)) error {
 	at := after
 	for wait := time.Duration(0); ; {
-		err := follow(ctx, url, &at, &wait, f, lost)
+		err := follow(ctx, url, quiet, &at, &wait, f, lost)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -76,8 +84,25 @@ func Alerts(ctx context.Context, url, after string, f func(stream.Alert), lost f
 // refusal is an answer that says that the request is wrong.
 type refusal struct{ error }
 
+// heard is a body of which every read puts off the moment at which it is given up.
+type heard struct {
+	io.Reader
+	giveUp *time.Timer
+	quiet  time.Duration
+}
+
+func (h heard) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	h.giveUp.Reset(h.quiet)
+	return n, err
+}
+
 // follow reads one stream to its end, and keeps in at and wait what the next begins with.
-func follow(ctx context.Context, url string, at *string, wait *time.Duration, f func(stream.Alert), lost func(string)) error {
+func follow(ctx context.Context, url string, quiet time.Duration, at *string, wait *time.Duration, f func(stream.Alert), lost func(string)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	giveUp := time.AfterFunc(quiet, cancel)
+	defer giveUp.Stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/alerts", nil)
 	if err != nil {
 		return refusal{err}
@@ -97,7 +122,7 @@ func follow(ctx context.Context, url string, at *string, wait *time.Duration, f 
 		return problem(resp)
 	}
 	var event, id, data string
-	lines := bufio.NewScanner(resp.Body)
+	lines := bufio.NewScanner(heard{resp.Body, giveUp, quiet})
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		field, value, _ := strings.Cut(lines.Text(), ":")
