@@ -48,16 +48,16 @@ at=(--listen='127.0.0.1:{port}' --health-listen='127.0.0.1:{health-port}' --metr
 test go-gateway "${ready[@]}" --rate 100 --get /v1/series --post /v1/ticks --sse /v1/alerts --websocket /v1/alerts \
 	--body '{"id":"{id}","feed":"conform","symbol":"WTI","time":"2020-04-01T00:00:00Z","price":20.5}' -- \
 	"$bin/go-gateway" --open --rate 0 --cache 0 --engine=http://127.0.0.1:17721 --vector-store=http://127.0.0.1:17722 "${at[@]}"
-test engine "${ready[@]}" --only-grpc --rate 200 --grpc-call /mib.v1.EngineService/ListLive --grpc-watch /mib.v1.EngineService/StreamSignals -- \
+test engine "${ready[@]}" --only-grpc --rate 1000 --grpc-call /mib.v1.EngineService/ListLive --grpc-watch /mib.v1.EngineService/StreamSignals -- \
 	"$bin/engine" "${at[@]}"
 test vector-store "${ready[@]}" --only-grpc --no-streams --rate 200 --grpc-call /mib.v1.VectorStoreService/GetStatus -- \
 	"$bin/vector-store" --data "$dir/copies/{port}" "${at[@]}"
-# These two have no requests of their own: what is asked is /livez, and what is shown is that they end in time, by
-# SIGTERM and by a notice. What they owe is tested by the acceptance test.
-test analytics --ready-path /readyz --no-streams --rate 100 --get /livez -- \
-	"$bin/analytics" --group conform --health-listen='127.0.0.1:{port}' --metrics-listen=
-test event-stream --ready-path /readyz --no-streams --rate 100 --get /livez -- \
-	"$bin/event-stream" --data "$dir/brokers/{port}" --listen='127.0.0.1:{health-port}' --health-listen='127.0.0.1:{port}' --metrics-listen=
+# These two answer no requests of this kind: what is shown is that they end in time, by SIGTERM and by a notice. What
+# they owe is tested by the acceptance test.
+test analytics --no-requests "${ready[@]}" -- \
+	"$bin/analytics" --group conform --health-listen='127.0.0.1:{health-port}' --metrics-listen=
+test event-stream --no-requests "${ready[@]}" -- \
+	"$bin/event-stream" --data "$dir/brokers/{port}" "${at[@]}"
 if ((${#failed[@]})); then
 	printf '\nnot reached: %s\n' "${failed[*]}"
 	exit 1

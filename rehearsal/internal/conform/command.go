@@ -50,6 +50,9 @@ const examples = `  # A service, as it is
   # A gRPC service, its calls and its streams
   evenkeel-rehearse conform --only-grpc --level C4 --grpc-call /shop.v1.Orders/List --grpc-watch /shop.v1.Orders/Watch -- ./my-service
 
+  # A consumer of a queue, that answers nobody
+  evenkeel-rehearse conform --no-requests --level C5 --ready-path http://127.0.0.1:{health-port}/readyz -- ./my-worker
+
   # For a release, in CI
   evenkeel-rehearse conform --terminations 30 --requests 100000 --rate 400 --lag 1s,5s -o junit -- ./my-service
 
@@ -131,6 +134,7 @@ func NewCommand(cc CommandConfig) *cobra.Command {
 	fs.StringVar(&f.WebSocket, "websocket", "", "path of a WebSocket, for C4")
 	fs.IntVar(&f.Streams, "streams", 10, "streams of each kind")
 	fs.BoolVar(&f.NoStreams, "no-streams", false, "the service has none: C4 asks nothing of it")
+	fs.BoolVar(&f.NoRequests, "no-requests", false, "a worker that answers nobody, such as a consumer: only C0 and C5 ask something of it")
 	fs.Uint64Var(&f.Seed, "seed", 1, "seed of everything random")
 	fs.StringVarP(&f.output, "output", "o", "table", "what to print: table, json or junit")
 	fs.StringVar(&f.matrix, "matrix", "", "compare the ways to end with a built-in service, instead of a command; `file` of results, from which an interrupted run goes on")
@@ -173,6 +177,8 @@ func (f *flags) check(args []string) error {
 		return errors.New("no command: put it after --, as in 'conform -- ./my-service'")
 	case f.OnlyGRPC && (f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != ""):
 		return errors.New("--only-grpc leaves out what --h2c, --post, --sse and --websocket ask for")
+	case f.NoRequests && (f.OnlyGRPC || f.GRPC || f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != "" || f.Watch != ""):
+		return errors.New("--no-requests contradicts what asks for requests or streams")
 	case f.NoStreams && (f.SSE != "" || f.WebSocket != "" || f.Watch != ""):
 		return errors.New("--no-streams contradicts --sse, --websocket and --grpc-watch")
 	case f.Copies < 2:

@@ -99,6 +99,10 @@ type Config struct {
 	Streams   int    // of each kind. Defaults to 10
 	NoStreams bool   // there are none: C4 asks for nothing
 
+	// NoRequests is for workers, such as consumers of a queue, that answer nobody: C0 and
+	// C5 are about when they end, and the levels between ask for nothing.
+	NoRequests bool
+
 	retries int // of the balancer of layer 7, elsewhere, where a connection is refused; for the matrix
 
 	Seed     uint64
@@ -187,6 +191,7 @@ const (
 	http1 protocol = "HTTP/1.1"
 	h2c   protocol = "h2c"
 	grpc  protocol = "gRPC"
+	none  protocol = "no requests"
 )
 
 // stageConfig is one part of a run: the same conditions throughout.
@@ -201,6 +206,9 @@ type stageConfig struct {
 
 func (s stageConfig) String() string {
 	t := fmt.Sprintf("%s %s, lag %s, %g/s", s.balancer, s.protocol, s.lag, s.rate)
+	if s.protocol == none {
+		t = string(none)
+	}
 	if s.notice {
 		t += ", notice"
 	}
@@ -210,6 +218,13 @@ func (s stageConfig) String() string {
 // stages are those that the level needs.
 func (c Config) stages() []stageConfig {
 	var out []stageConfig
+	if c.NoRequests {
+		out = append(out, stageConfig{balancer: L4, protocol: none, rate: 1})
+		if c.Level >= C5 {
+			out = append(out, stageConfig{balancer: L4, protocol: none, rate: 1, notice: true})
+		}
+		return out
+	}
 	for _, lag := range c.Lags {
 		for _, rate := range c.Rates {
 			if c.OnlyGRPC { // the balancer of layer 7 does not speak it
@@ -248,7 +263,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	defer spawner.close()
 	defer adoptOrphans()() // what copies leave behind when they are killed
 
-	r := &Report{Command: c.Command, Level: c.Level, NoStreams: c.NoStreams, GraceSeconds: c.Grace.Seconds(), Started: time.Now().UTC()}
+	r := &Report{Command: c.Command, Level: c.Level, NoStreams: c.NoStreams, NoRequests: c.NoRequests, GraceSeconds: c.Grace.Seconds(), Started: time.Now().UTC()}
 	stages := c.stages()
 	for i, sc := range stages {
 		s := newStage(c, sc, spawner, i)

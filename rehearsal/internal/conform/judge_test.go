@@ -52,6 +52,22 @@ func TestOnlyGRPC(t *testing.T) {
 	}
 }
 
+// TestNoRequests judges a worker by its endings alone.
+func TestNoRequests(t *testing.T) {
+	c := Config{Level: C5, NoRequests: true, Rates: []float64{100, 200}, Lags: []time.Duration{time.Second}}
+	r := Report{Level: C5, NoRequests: true}
+	for _, sc := range c.stages() {
+		r.Stages = append(r.Stages, StageResult{Name: sc.String(), Balancer: L4, Notice: sc.notice, Exits: []Exit{{Seconds: 2}}})
+	}
+	if r.judge(); !r.Pass || len(r.Stages) != 2 || r.Levels[C3].Tested || !r.Levels[C5].Tested {
+		t.Errorf("stages %v, levels %+v", r.Stages, r.Levels)
+	}
+	r.Stages[1].Exits[0].Killed, r.Levels = true, nil
+	if r.judge(); r.Pass || r.Levels[C5].Pass {
+		t.Errorf("when the notice is ignored: levels %+v", r.Levels)
+	}
+}
+
 func TestLevels(t *testing.T) {
 	type change func(l7, l4, notice *StageResult)
 	for _, tt := range []struct {

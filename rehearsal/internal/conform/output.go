@@ -78,7 +78,7 @@ func (r *Report) recorded() bool {
 func (l LevelResult) verdict() string {
 	switch {
 	case !l.Tested && l.Pass:
-		return "no streams"
+		return "not asked"
 	case !l.Tested:
 		return "NOT TESTED"
 	case l.Pass:

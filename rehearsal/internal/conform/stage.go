@@ -53,13 +53,17 @@ func (s *stage) run(ctx context.Context, progress func(Progress)) (StageResult, 
 		s.table.add(p)
 	}
 
-	cl, closeClient, err := s.client()
-	if err != nil {
-		return StageResult{}, err
-	}
-	defer closeClient()
-	if err := s.tryOut(ctx, cl); err != nil {
-		return StageResult{}, err
+	load := func(context.Context) {}
+	if s.sc.protocol != none {
+		cl, closeClient, err := s.client()
+		if err != nil {
+			return StageResult{}, err
+		}
+		defer closeClient()
+		if err := s.tryOut(ctx, cl); err != nil {
+			return StageResult{}, err
+		}
+		load = func(ctx context.Context) { s.load(ctx, cl) }
 	}
 
 	loadCtx, stopLoad := context.WithCancel(ctx)
@@ -69,7 +73,7 @@ func (s *stage) run(ctx context.Context, progress func(Progress)) (StageResult, 
 	loaded := make(chan struct{})
 	background.Go(func() {
 		defer close(loaded)
-		s.load(loadCtx, cl)
+		load(loadCtx)
 	})
 	s.follow(loadCtx, &background)
 	background.Go(func() { s.report(loadCtx, progress) })
@@ -201,7 +205,11 @@ func (s *stage) follow(ctx context.Context, wg *sync.WaitGroup) {
 // requests take.
 func (s *stage) terminations(ctx context.Context) error {
 	begin := time.Now()
-	whole := time.Duration(float64(s.cfg.Requests) / s.sc.rate * float64(time.Second))
+	requests := s.cfg.Requests
+	if s.sc.protocol == none {
+		requests = 0
+	}
+	whole := time.Duration(float64(requests) / s.sc.rate * float64(time.Second))
 	for n := range s.cfg.Terminations {
 		// A warm-up, and later time to settle: connections find the new copy.
 		next := begin.Add(max(500*time.Millisecond, whole*time.Duration(n)/time.Duration(s.cfg.Terminations)))
@@ -216,7 +224,7 @@ func (s *stage) terminations(ctx context.Context) error {
 		}
 	}
 	for {
-		if sent, _ := s.records.counts(); sent >= int64(s.cfg.Requests) {
+		if sent, _ := s.records.counts(); sent >= int64(requests) {
 			return nil
 		}
 		if !sleepUntil(ctx, time.Now().Add(50*time.Millisecond)) {
