@@ -137,7 +137,7 @@ func (g *Groups) Change(ctx context.Context, group capacity.Group, from, to capa
 	case now.Set.Equal(to):
 		return nil // by us, and the answer was lost
 	case !now.Set.Equal(from):
-		return fmt.Errorf("Auto Scaling group %s: %w", group.Name, capacity.ErrChanged)
+		return fmt.Errorf("changing Auto Scaling group %s: %w", group.Name, capacity.ErrChanged)
 	}
 	// What is not named would be set to its default, so all of it is sent back.
 	m := found[0].MixedInstancesPolicy

@@ -2,6 +2,7 @@ package drainproxy
 
 import (
 	"net"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"unsafe"
@@ -18,7 +19,9 @@ func bytePump(ln net.Listener, target string) error {
 		return err
 	}
 	peers := make([]int, 1<<16) // by descriptor; written before the descriptor is watched
+	// A connection that nobody refers to is closed, whoever knows its descriptor.
 	var held []net.Conn
+	defer func() { runtime.KeepAlive(held) }()
 	go func() {
 		events, buf := make([]syscall.EpollEvent, 64), make([]byte, 64<<10)
 		for {

@@ -74,7 +74,6 @@ type process struct {
 	env           []string
 	health        string
 	deadline      string // the file that says when the machine goes
-	addr          string
 	cmd           *exec.Cmd
 	log           *bytes.Buffer
 }
