@@ -48,6 +48,8 @@ at=(--listen='127.0.0.1:{port}' --health-listen='127.0.0.1:{health-port}' --metr
 test go-gateway "${ready[@]}" --rate 100 --get /v1/series --post /v1/ticks --sse /v1/alerts --websocket /v1/alerts \
 	--body '{"id":"{id}","feed":"conform","symbol":"WTI","time":"2020-04-01T00:00:00Z","price":20.5}' -- \
 	"$bin/go-gateway" --open --rate 0 --cache 0 --engine=http://127.0.0.1:17721 --vector-store=http://127.0.0.1:17722 "${at[@]}"
+test go-gateway-similar "${ready[@]}" --level C3 --rate 250 --get '/v1/similar?symbol=WTI&at=2020-03-09' -- \
+	"$bin/go-gateway" --open --rate 0 --cache 0 --engine=http://127.0.0.1:17721 --vector-store=http://127.0.0.1:17722 "${at[@]}"
 test engine "${ready[@]}" --only-grpc --rate 1000 --grpc-call /mib.v1.EngineService/ListLive --grpc-watch /mib.v1.EngineService/StreamSignals -- \
 	"$bin/engine" "${at[@]}"
 test vector-store "${ready[@]}" --only-grpc --no-streams --rate 200 --grpc-call /mib.v1.VectorStoreService/GetStatus -- \

@@ -44,6 +44,8 @@ type Server struct {
 	Hub       *Hub
 	Producer  *kgo.Client // partitions by key
 	Now       func() time.Time
+
+	pasts history.Pasts
 }
 
 // Handler returns the routes.
@@ -211,29 +213,15 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	episodes, err := history.Similar(series, at, k, days)
+	like, err := history.Like(&s.pasts, s.Sample, series, at, k, days)
 	if err != nil {
 		fail(w, http.StatusBadRequest, "invalid_field", "at", err.Error())
 		return
 	}
 	answer := Likeness{
 		Symbol: series.Symbol, At: at, Note: Note, Source: series.Source, Days: days,
-		Episodes: episodes, Correlations: make(map[market.Symbol]float64),
-	}
-	var changes []float64
-	for _, e := range episodes {
-		if e.After != nil {
-			changes = append(changes, e.After.Change)
-		}
-	}
-	sum := history.Summarize(series.Symbol, changes)
-	answer.Counted, answer.Rose, answer.Median, answer.Low, answer.High = sum.N, sum.Rose, sum.Median, sum.Low, sum.High
-	for _, symbol := range watched {
-		if other, ok := s.Sample.Lookup(symbol); ok && symbol != series.Symbol {
-			if c, ok := history.Correlation(series, other, at, 60); ok {
-				answer.Correlations[symbol] = c
-			}
-		}
+		Episodes: like.Episodes, Correlations: like.Correlations,
+		Counted: like.N, Rose: like.Rose, Median: like.Median, Low: like.Low, High: like.High,
 	}
 	reply(w, http.StatusOK, answer)
 }

@@ -34,6 +34,8 @@ type Server struct {
 	mibv1.UnimplementedEngineServiceServer
 	Service *Service
 	Sample  *market.Sample
+
+	pasts history.Pasts
 }
 
 func (s *Server) ready() error {
@@ -85,7 +87,7 @@ func (s *Server) FindSimilar(_ context.Context, req *mibv1.FindSimilarRequest) (
 		}
 	}
 	days := number(req.Days, defaultDays)
-	like, err := history.Like(s.Sample, series, at, number(req.K, defaultK), days)
+	like, err := history.Like(&s.pasts, s.Sample, series, at, number(req.K, defaultK), days)
 	if err != nil {
 		return nil, problem.Invalid("at", err.Error())
 	}

@@ -3,10 +3,11 @@
 package history
 
 import (
-	"cmp"
+	"container/heap"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/indicator"
@@ -54,59 +55,100 @@ type Episode struct {
 // witnesses.
 const apart = 45
 
-// Similar returns the k episodes whose readings were most like those of the given
-// date, among dates whose following days were over by then: nothing that was not
-// known on that date is used to find or to describe them.
-func Similar(s market.Series, at time.Time, k, days int) ([]Episode, error) {
-	var features [][]float64
-	var dates []time.Time
+// A Past is a series with what it looked like on each of its days, which is the same
+// for every question: Study works it out once. It may be asked concurrently.
+type Past struct {
+	series market.Series
+	looks  []look // of the days with enough before them
+}
+
+// features of a day: RSI, how volatile it is, change in 60 and in 10 days, and how far
+// it is below its peak.
+type features [5]float64
+
+// look is one day. The sums are over it and all before it, relative to the first, so
+// that the deviations by then are known at once.
+type look struct {
+	date        time.Time
+	is          features
+	sum, square features
+}
+
+// Study looks at each day of a series with what was known by then.
+func Study(s market.Series) *Past {
+	p := &Past{series: s}
 	live := indicator.NewLive()
 	peak := math.Inf(-1)
-	for i, p := range s.Points {
-		if p.Date.After(at) {
-			break
-		}
-		r := live.Add(p.Date, p.Close)
-		peak = max(peak*0.998, p.Close) // forgets slowly: about a year
+	for i, point := range s.Points {
+		r := live.Add(point.Date, point.Close)
+		peak = max(peak*0.998, point.Close) // forgets slowly: about a year
 		if live.Count < 120 || r.Regime == indicator.Unknown {
 			continue
 		}
-		features = append(features, []float64{
+		l := look{date: point.Date, is: features{
 			r.RSI,
 			math.Log(max(r.Ratio, 0.05)),
-			indicator.Change(s.Points[max(0, i-60)].Close, p.Close),
-			indicator.Change(s.Points[max(0, i-10)].Close, p.Close),
-			p.Close / peak,
-		})
-		dates = append(dates, p.Date)
-	}
-	if len(dates) == 0 || at.Sub(dates[len(dates)-1]) > stale {
-		return nil, fmt.Errorf("%s has too little history before %s", s.Symbol, at.Format(time.DateOnly))
-	}
-	scale := deviations(features)
-	now := features[len(features)-1]
-	episodes := make([]Episode, 0, len(dates))
-	for i, f := range features {
-		if dates[i].Add(time.Duration(days) * day).After(at) {
-			break
+			indicator.Change(s.Points[max(0, i-60)].Close, point.Close),
+			indicator.Change(s.Points[max(0, i-10)].Close, point.Close),
+			point.Close / peak,
+		}}
+		if n := len(p.looks); n > 0 {
+			l.sum, l.square = p.looks[n-1].sum, p.looks[n-1].square
+			for j, f := range l.is {
+				d := f - p.looks[0].is[j]
+				l.sum[j] += d
+				l.square[j] += d * d
+			}
 		}
+		p.looks = append(p.looks, l)
+	}
+	return p
+}
+
+// until returns how many looks are not after a time.
+func (p *Past) until(t time.Time) int {
+	n, _ := slices.BinarySearchFunc(p.looks, t, func(l look, t time.Time) int {
+		if l.date.After(t) {
+			return 1
+		}
+		return -1
+	})
+	return n
+}
+
+// Similar returns the k episodes whose readings were most like those of the given
+// date, among dates whose following days were over by then: nothing that was not
+// known on that date is used to find or to describe them.
+func (p *Past) Similar(at time.Time, k, days int) ([]Episode, error) {
+	n := p.until(at)
+	if n == 0 || at.Sub(p.looks[n-1].date) > stale {
+		return nil, fmt.Errorf("%s has too little history before %s", p.series.Symbol, at.Format(time.DateOnly))
+	}
+	now := p.looks[n-1]
+	var scale features
+	for j := range scale {
+		mean := now.sum[j] / float64(n)
+		scale[j] = max(math.Sqrt(max(0, now.square[j]/float64(n)-mean*mean)), 1e-9)
+	}
+	over := p.looks[:min(n, p.until(at.Add(-time.Duration(days)*day)))]
+	nearest := make(nearestFirst, len(over))
+	for i, l := range over {
 		var sum float64
-		for j := range f {
-			d := (f[j] - now[j]) / scale[j]
+		for j := range scale {
+			d := (l.is[j] - now.is[j]) / scale[j]
 			sum += d * d
 		}
-		episodes = append(episodes, Episode{Date: dates[i], Distance: math.Sqrt(sum)})
+		nearest[i] = near{i, sum}
 	}
-	slices.SortStableFunc(episodes, func(a, b Episode) int { return cmp.Compare(a.Distance, b.Distance) })
+	heap.Init(&nearest) // few of thousands are wanted
 	var chosen []Episode
-	for _, e := range episodes {
-		if len(chosen) == k {
-			break
-		}
+	for len(chosen) < k && len(nearest) > 0 {
+		next := heap.Pop(&nearest).(near)
+		e := Episode{Date: over[next.i].date, Distance: math.Sqrt(next.square)}
 		if slices.ContainsFunc(chosen, func(c Episode) bool { return e.Date.Sub(c.Date).Abs() < apart*day }) {
 			continue
 		}
-		if m, ok := After(s, e.Date, days); ok {
+		if m, ok := After(p.series, e.Date, days); ok {
 			e.After = &m
 		}
 		chosen = append(chosen, e)
@@ -114,16 +156,35 @@ func Similar(s market.Series, at time.Time, k, days int) ([]Episode, error) {
 	return chosen, nil
 }
 
-func deviations(features [][]float64) []float64 {
-	scale := make([]float64, len(features[0]))
-	for j := range scale {
-		w := indicator.Window{N: len(features)}
-		for _, f := range features {
-			w.Add(f[j])
-		}
-		scale[j] = max(w.Deviation(), 1e-9)
-	}
-	return scale
+// near is a look and the square of its distance.
+type near struct {
+	i      int
+	square float64
+}
+
+// nearestFirst is a heap; of two as near the earlier one comes first.
+type nearestFirst []near
+
+func (h nearestFirst) Len() int { return len(h) }
+func (h nearestFirst) Less(a, b int) bool {
+	return h[a].square < h[b].square || h[a].square == h[b].square && h[a].i < h[b].i
+}
+func (h nearestFirst) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
+func (h *nearestFirst) Push(x any)   { *h = append(*h, x.(near)) }
+func (h *nearestFirst) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// Pasts keeps the Past of each series of one sample, from the first question about
+// it on. The zero value is ready; it may be used concurrently.
+type Pasts struct{ bySymbol sync.Map }
+
+// Of returns the Past of a series. Series are told apart by their symbols.
+func (p *Pasts) Of(s market.Series) *Past {
+	once, _ := p.bySymbol.LoadOrStore(s.Symbol, sync.OnceValue(func() *Past { return Study(s) }))
+	return once.(func() *Past)()
 }
 
 // Correlation is that of the changes of two prices on their last common n days not

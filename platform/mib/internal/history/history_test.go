@@ -1,10 +1,14 @@
 package history
 
 import (
+	"cmp"
 	"math"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/indicator"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 )
 
@@ -35,7 +39,7 @@ func TestAfter(t *testing.T) {
 func TestSimilarUsesNothingThatWasNotKnown(t *testing.T) {
 	s, _ := market.Generate(1).Lookup("WTI")
 	at := time.Date(2008, 10, 15, 0, 0, 0, 0, time.UTC)
-	got, err := Similar(s, at, 8, 60)
+	got, err := Study(s).Similar(at, 8, 60)
 	if err != nil || len(got) != 8 {
 		t.Fatal(got, err)
 	}
@@ -57,7 +61,7 @@ func TestSimilarUsesNothingThatWasNotKnown(t *testing.T) {
 			break
 		}
 	}
-	again, err := Similar(known, at, 8, 60)
+	again, err := Study(known).Similar(at, 8, 60)
 	if err != nil || len(again) != len(got) {
 		t.Fatal(again, err)
 	}
@@ -66,7 +70,7 @@ func TestSimilarUsesNothingThatWasNotKnown(t *testing.T) {
 			t.Errorf("with the future %+v, without %+v", got[i], again[i])
 		}
 	}
-	if got, err := Similar(s, s.Points[50].Date, 3, 60); err == nil {
+	if got, err := Study(s).Similar(s.Points[50].Date, 3, 60); err == nil {
 		t.Errorf("after 50 days of history: %v", got)
 	}
 }
@@ -86,4 +90,76 @@ func TestCorrelation(t *testing.T) {
 	if c, ok := Correlation(a, a, date(1), 5); ok {
 		t.Errorf("of one change: %v", c)
 	}
+}
+
+// TestSimilarBySorting compares with the plain way: all distances, sorted.
+func TestSimilarBySorting(t *testing.T) {
+	s, _ := market.Generate(2).Lookup("BRENT")
+	p := Study(s)
+	for _, at := range []time.Time{p.looks[len(p.looks)-1].date, p.looks[len(p.looks)/2].date, p.looks[150].date} {
+		n := p.until(at)
+		var scale features
+		for j := range scale {
+			w := indicator.Window{N: n}
+			for _, l := range p.looks[:n] {
+				w.Add(l.is[j])
+			}
+			scale[j] = max(w.Deviation(), 1e-9)
+		}
+		var all []Episode
+		for _, l := range p.looks[:n] {
+			if l.date.Add(60 * day).After(at) {
+				break
+			}
+			var sum float64
+			for j := range scale {
+				d := (l.is[j] - p.looks[n-1].is[j]) / scale[j]
+				sum += d * d
+			}
+			all = append(all, Episode{Date: l.date, Distance: math.Sqrt(sum)})
+		}
+		slices.SortStableFunc(all, func(a, b Episode) int { return cmp.Compare(a.Distance, b.Distance) })
+		var want []Episode
+		for _, e := range all {
+			if len(want) < 10 && !slices.ContainsFunc(want, func(c Episode) bool { return e.Date.Sub(c.Date).Abs() < apart*day }) {
+				want = append(want, e)
+			}
+		}
+		got, err := p.Similar(at, 10, 60)
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%d of %d, %v", len(got), len(want), err)
+		}
+		for i := range want {
+			if got[i].Date != want[i].Date || math.Abs(got[i].Distance-want[i].Distance) > 1e-9 {
+				t.Errorf("at %s, number %d: %v, want %v", at, i, got[i], want[i])
+			}
+		}
+	}
+}
+
+func TestPastsAreStudiedOnce(t *testing.T) {
+	s, _ := market.Generate(1).Lookup("WTI")
+	var p Pasts
+	first := p.Of(s)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if p.Of(s) != first {
+				t.Error("studied twice")
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkSimilar(b *testing.B) {
+	s, _ := market.Generate(1).Lookup("WTI")
+	var p Pasts
+	at := s.Points[len(s.Points)-1].Date
+	for b.Loop() {
+		if _, err := p.Of(s).Similar(at, 10, 60); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(p.Of(s).looks)), "days")
 }

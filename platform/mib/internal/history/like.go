@@ -21,8 +21,8 @@ type Likeness struct {
 
 // Like looks for the k episodes that were most like a date of a series, and counts
 // what the price did in so many days after each.
-func Like(s *market.Sample, series market.Series, at time.Time, k, days int) (Likeness, error) {
-	episodes, err := Similar(series, at, k, days)
+func Like(pasts *Pasts, s *market.Sample, series market.Series, at time.Time, k, days int) (Likeness, error) {
+	episodes, err := pasts.Of(series).Similar(at, k, days)
 	if err != nil {
 		return Likeness{}, err
 	}
