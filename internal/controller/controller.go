@@ -208,15 +208,6 @@ func (c *Controller) emit(ctx context.Context, n interruption.Notice) error {
 	}
 }
 
-// From the beginning of a Step to that of the next some times as long passes as the
-// Step took, so that Steps take only a part of a processor unless they are long. In a small
-// cluster that is nothing; with hundreds of nodes that go at once, each with its
-// watch events, most Steps would find one thing to do and look at everything for it.
-const (
-	resting     = 19
-	longestRest = 100 * time.Millisecond
-)
-
 // loop owns the State and the Cluster: nothing else touches them. Four things
 // can happen: the cluster changed, a notice came, an effect ended, or it is time;
 // and a turn may begin or end. Whatever has come up meanwhile is taken in
@@ -231,7 +222,7 @@ func (c *Controller) loop(ctx context.Context) {
 		waiting = make(map[uint64]request)
 		token   uint64
 		synced  bool
-		rest    time.Time // before it only a notice is worth a Step
+		rests   pace
 		timer   = time.NewTimer(time.Hour)
 		workers sync.WaitGroup
 		now     *turn           // nil while it is not our turn
@@ -312,7 +303,7 @@ func (c *Controller) loop(ctx context.Context) {
 		if !synced || now == nil {
 			continue // what is not known yet could look as if it were not there
 		}
-		if left := time.Until(rest); left > 0 && len(in.Notices) == 0 {
+		if left := rests.left(time.Now()); left > 0 && len(in.Notices) == 0 {
 			timer.Reset(left)
 			continue
 		}
@@ -320,7 +311,7 @@ func (c *Controller) loop(ctx context.Context) {
 		in.Now = time.Now()
 		out := state.Step(in)
 		took := time.Since(in.Now)
-		rest = in.Now.Add(min(resting*took, longestRest))
+		rests.stepped(in.Now, took)
 		c.cfg.Meter.Step(took)
 		in.Notices, in.Results = nil, nil
 		for _, err := range out.Problems {
