@@ -7,7 +7,7 @@ import "time"
 // cluster that is nothing; with hundreds of nodes that go at once, each with its
 // watch events, most Steps would find one thing to do and look at everything for it.
 const (
-	resting     = 19
+	resting     = 20
 	longestRest = 100 * time.Millisecond
 )
 

@@ -14,9 +14,9 @@ func TestPace(t *testing.T) {
 	}
 	for _, tt := range []struct{ took, left time.Duration }{
 		{0, 0},
-		{50 * time.Microsecond, 900 * time.Microsecond},
-		{2 * ms, 36 * ms}, // a twentieth of a processor
-		{5 * ms, 90 * ms},
+		{50 * time.Microsecond, 950 * time.Microsecond},
+		{2 * ms, 38 * ms}, // a twentieth of a processor
+		{5 * ms, 95 * ms},
 		{20 * ms, 80 * ms}, // no longer than 100 ms from one to the next
 		{100 * ms, 0},
 	} {

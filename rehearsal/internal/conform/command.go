@@ -177,8 +177,10 @@ func (f *flags) check(args []string) error {
 		return errors.New("no command: put it after --, as in 'conform -- ./my-service'")
 	case f.OnlyGRPC && (f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != ""):
 		return errors.New("--only-grpc leaves out what --h2c, --post, --sse and --websocket ask for")
-	case f.NoRequests && (f.OnlyGRPC || f.GRPC || f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != "" || f.Watch != ""):
+	case f.NoRequests && (f.OnlyGRPC || f.GRPC || f.H2C || f.Post != "" || f.SSE != "" || f.WebSocket != "" || f.Call != "" || f.Watch != ""):
 		return errors.New("--no-requests contradicts what asks for requests or streams")
+	case f.NoRequests && f.Ready == "":
+		return errors.New("--no-requests needs --ready-path, such as http://127.0.0.1:{health-port}/readyz: there is no port that a worker is known by")
 	case f.NoStreams && (f.SSE != "" || f.WebSocket != "" || f.Watch != ""):
 		return errors.New("--no-streams contradicts --sse, --websocket and --grpc-watch")
 	case f.Copies < 2:

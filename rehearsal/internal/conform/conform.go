@@ -218,17 +218,18 @@ func (s stageConfig) String() string {
 // stages are those that the level needs.
 func (c Config) stages() []stageConfig {
 	var out []stageConfig
+	streams := c.Level >= C4 && !c.NoStreams
 	if c.NoRequests {
-		out = append(out, stageConfig{balancer: L4, protocol: none, rate: 1})
+		out = append(out, stageConfig{balancer: L4, protocol: none})
 		if c.Level >= C5 {
-			out = append(out, stageConfig{balancer: L4, protocol: none, rate: 1, notice: true})
+			out = append(out, stageConfig{balancer: L4, protocol: none, notice: true})
 		}
 		return out
 	}
 	for _, lag := range c.Lags {
 		for _, rate := range c.Rates {
 			if c.OnlyGRPC { // the balancer of layer 7 does not speak it
-				out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, streams: c.Level >= C4 && !c.NoStreams})
+				out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, streams: streams})
 				if c.Level >= C5 {
 					out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, notice: true})
 				}
@@ -236,12 +237,12 @@ func (c Config) stages() []stageConfig {
 			}
 			out = append(out, stageConfig{balancer: L7, protocol: http1, rate: rate, lag: lag})
 			if c.Level >= C3 {
-				out = append(out, stageConfig{balancer: L4, protocol: http1, rate: rate, lag: lag, streams: c.Level >= C4})
+				out = append(out, stageConfig{balancer: L4, protocol: http1, rate: rate, lag: lag, streams: streams})
 				if c.H2C {
 					out = append(out, stageConfig{balancer: L4, protocol: h2c, rate: rate, lag: lag})
 				}
 				if c.GRPC {
-					out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, streams: c.Level >= C4})
+					out = append(out, stageConfig{balancer: L4, protocol: grpc, rate: rate, lag: lag, streams: streams})
 				}
 			}
 			if c.Level >= C5 {

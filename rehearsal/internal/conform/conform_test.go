@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,6 +177,10 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--grace", "1ms", "--", "x"}, "--grace"},
 		{[]string{"--lag", "-1s", "--", "x"}, "--lag"},
 		{[]string{"-o", "yaml", "--", "x"}, "table, json, junit"},
+		{[]string{"--only-grpc", "--sse", "/events", "--", "x"}, "--only-grpc"},
+		{[]string{"--no-streams", "--sse", "/events", "--", "x"}, "--no-streams"},
+		{[]string{"--no-requests", "--grpc", "--ready-path", "/readyz", "--", "x"}, "contradicts"},
+		{[]string{"--no-requests", "--", "x"}, "--ready-path"},
 		{[]string{"--matrix", "results", "--", "x"}, "leave the command away"},
 		{[]string{"--matrix", "results", "--parts", "http9"}, "http1"},
 		{[]string{"--matrix", "results", "--way", "explode"}, "http.Server.Shutdown"},
@@ -187,6 +193,39 @@ func TestCommandLine(t *testing.T) {
 		if err := cmd.Execute(); !errors.Is(err, usage) || !strings.Contains(err.Error(), tt.hint) {
 			t.Errorf("%v: got %v, want a hint at %q", tt.args, err, tt.hint)
 		}
+	}
+}
+
+// TestWorker ends processes that serve nobody. The address that says that they are ready
+// is somebody else's here: what counts is when they end.
+func TestWorker(t *testing.T) {
+	t.Parallel()
+	ready := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(ready.Close) // when the parallel ones are over, too
+	for _, tt := range []struct {
+		name, script string
+		level        Level
+		pass         bool
+	}{
+		{"ends by SIGTERM", "trap 'exit 0' TERM; while :; do sleep 0.02; done", C3, true},
+		{"ends by a notice, too", `trap 'exit 0' TERM; while [ ! -s "$EVENKEEL_DEADLINE_FILE" ]; do sleep 0.02; done`, C5, true},
+		{"does not listen to notices", "trap 'exit 0' TERM; while :; do sleep 0.02; done", C5, false},
+		{"does not listen at all", "trap '' TERM; while :; do sleep 0.02; done", C3, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := short("sh", "-c", tt.script)
+			c.Level, c.NoRequests, c.Ready, c.Grace = tt.level, true, ready.URL, time.Second
+			r := run(t, c)
+			if r.Pass != tt.pass || r.Stages[0].Sent != 0 {
+				t.Errorf("stages %+v, levels %+v", r.Stages, r.Levels)
+			}
+			for _, l := range r.Levels {
+				if asked := l.Level == C0 || l.Level == C5; l.Tested != asked {
+					t.Errorf("level %+v", l)
+				}
+			}
+		})
 	}
 }
 

@@ -34,6 +34,9 @@ func TestOnlyGRPC(t *testing.T) {
 		}
 		s := good(L4)
 		s.Notice = sc.notice
+		if sc.streams == sc.notice {
+			t.Errorf("stage %s: streams %v", sc, sc.streams)
+		}
 		if sc.streams {
 			s.Streams = map[string]StreamResult{"gRPC": {Clean: 4, Resumed: 4}}
 		}
@@ -41,6 +44,15 @@ func TestOnlyGRPC(t *testing.T) {
 	}
 	if r.judge(); !r.Pass {
 		t.Errorf("levels %+v", r.Levels)
+	}
+	c.NoStreams = true
+	for _, only := range []bool{true, false} {
+		c.OnlyGRPC, c.GRPC = only, true
+		for _, sc := range c.stages() {
+			if sc.streams {
+				t.Errorf("without streams: stage %s has some", sc)
+			}
+		}
 	}
 	r.Stages[0].Streams, r.Levels, r.NoStreams = nil, nil, true
 	if r.judge(); !r.Pass || r.Levels[C4].Tested {

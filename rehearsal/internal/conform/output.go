@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -58,12 +59,17 @@ func (r *Report) writeTable(w io.Writer) error {
 	for _, l := range r.Levels {
 		fmt.Fprintf(w, "%-10s %s  %s: %s\n", l.verdict(), l.Level, l.Text, l.Why)
 	}
-	if !r.recorded() {
+	if r.posts() && !r.recorded() {
 		fmt.Fprintln(w, `
 Doubled requests are not known: the command writes no ledger, one line of JSON on
 standard output for each POST, {"ledger":"order","id":"the id of its body"}.`)
 	}
 	return nil
+}
+
+// posts reports whether any stage could have had POSTs.
+func (r *Report) posts() bool {
+	return slices.ContainsFunc(r.Stages, func(s StageResult) bool { return s.Protocol == string(http1) || s.Protocol == string(h2c) })
 }
 
 func (r *Report) recorded() bool {
@@ -127,7 +133,7 @@ func (r *Report) writeJUnit(w io.Writer) error {
 		c := junitCase{Class: "conform", Name: l.Level.String() + " " + l.Text}
 		switch {
 		case !l.Tested:
-			c.Skipped = &junitMessage{l.Why}
+			c.Skipped = &junitMessage{l.verdict() + ": " + l.Why}
 			suite.Skipped++
 		case !l.Pass:
 			c.Failure = &junitMessage{l.Why}

@@ -152,6 +152,22 @@ func (s *stage) client() (cl client, closeAll func(), err error) {
 	return cl, cl.close, nil
 }
 
+// requests is how many are sent, at least.
+func (s *stage) requests() int {
+	if s.sc.protocol == none {
+		return 0
+	}
+	return s.cfg.Requests
+}
+
+// whole is how long that takes.
+func (s *stage) whole() time.Duration {
+	if s.requests() == 0 {
+		return 0
+	}
+	return time.Duration(float64(s.requests()) / s.sc.rate * float64(time.Second))
+}
+
 // kept is how many connections clients keep: enough for the rate, or most requests
 // would have one of their own.
 func (s *stage) kept() int { return max(s.cfg.Clients, int(s.sc.rate/10)) }
@@ -170,7 +186,11 @@ func (s *stage) tryOut(ctx context.Context, cl client) error {
 			if err == nil {
 				err = fmt.Errorf("answered with status %d", a.status)
 			}
-			return fmt.Errorf("%w: %s %s over %s fails before anything is terminated: %w", ErrCommand, methodOf(k), r.path, s.sc.protocol, err)
+			what := methodOf(k) + " " + r.path
+			if s.sc.protocol == grpc {
+				what = s.cfg.Call
+			}
+			return fmt.Errorf("%w: %s over %s fails before anything is terminated: %w", ErrCommand, what, s.sc.protocol, err)
 		}
 	}
 	return nil
@@ -205,11 +225,7 @@ func (s *stage) follow(ctx context.Context, wg *sync.WaitGroup) {
 // requests take.
 func (s *stage) terminations(ctx context.Context) error {
 	begin := time.Now()
-	requests := s.cfg.Requests
-	if s.sc.protocol == none {
-		requests = 0
-	}
-	whole := time.Duration(float64(requests) / s.sc.rate * float64(time.Second))
+	whole := s.whole()
 	for n := range s.cfg.Terminations {
 		// A warm-up, and later time to settle: connections find the new copy.
 		next := begin.Add(max(500*time.Millisecond, whole*time.Duration(n)/time.Duration(s.cfg.Terminations)))
@@ -224,7 +240,7 @@ func (s *stage) terminations(ctx context.Context) error {
 		}
 	}
 	for {
-		if sent, _ := s.records.counts(); sent >= int64(requests) {
+		if sent, _ := s.records.counts(); sent >= int64(s.requests()) {
 			return nil
 		}
 		if !sleepUntil(ctx, time.Now().Add(50*time.Millisecond)) {
@@ -319,7 +335,7 @@ func (s *stage) report(ctx context.Context, progress func(Progress)) {
 		done := len(s.exits)
 		s.table.mu.Unlock()
 		elapsed := time.Since(s.started)
-		total := time.Duration(float64(s.cfg.Requests) / s.sc.rate * float64(time.Second))
+		total := s.whole()
 		if done > 0 { // how long one takes is known by now
 			total = max(total, elapsed*time.Duration(s.cfg.Terminations)/time.Duration(done))
 		}

@@ -1,9 +1,11 @@
 package kubelet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -243,10 +245,37 @@ func (w *worker) exited(c *container, r *run) {
 	}
 	if end.ExitCode != 0 {
 		end.Reason = reasonError
+		if w.end == nil { // nobody asked for it
+			end.Message = lastWords(filepath.Join(w.logDir, c.spec.Name+".log"))
+		}
 	}
 	c.run = nil
 	w.log.Debug("container ended", "container", c.spec.Name, "code", end.ExitCode)
 	w.ended(c, end, w.now.Sub(r.at))
+}
+
+// lastWords returns the last lines of a container's log, as a kubelet does with the
+// termination message policy FallbackToLogsOnError: here every container has it, since none
+// can write to /dev/termination-log.
+func lastWords(path string) string {
+	const most = 2048 // bytes, as in a kubelet
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var from int64
+	if info, err := f.Stat(); err == nil {
+		from = max(0, info.Size()-most)
+	}
+	text, err := io.ReadAll(io.NewSectionReader(f, from, most))
+	if err != nil {
+		return ""
+	}
+	if _, whole, ok := bytes.Cut(text, []byte("\n")); ok && from > 0 {
+		text = whole // what comes before is half a line
+	}
+	return strings.ToValidUTF8(string(bytes.TrimSpace(text)), "?")
 }
 
 // ended decides when a container that has ended runs again.

@@ -260,7 +260,7 @@ func TestRestartPolicies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCluster(t, nil)
-			c.create(testPod("p", "exit "+tt.code, func(p *corev1.Pod) { p.Spec.RestartPolicy = tt.policy }))
+			c.create(testPod("p", "echo first; echo last; exit "+tt.code, func(p *corev1.Pod) { p.Spec.RestartPolicy = tt.policy }))
 			pod := c.waitPod("p", "is as expected", func(p *corev1.Pod) bool {
 				if p.Status.Phase != tt.phase {
 					return false
@@ -273,7 +273,32 @@ func TestRestartPolicies(t *testing.T) {
 			if end == nil || end.Reason != tt.reason || !tt.again && s.RestartCount != 0 || s.Ready || isReady(pod) {
 				t.Errorf("container: %+v", s)
 			}
+			if said := strings.HasSuffix(end.Message, "first\nlast"); said != (tt.reason == reasonError) {
+				t.Errorf("message %q", end.Message)
+			}
 		})
+	}
+}
+
+// TestLastWords: no more than a kubelet takes, and no half line.
+func TestLastWords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, tt := range []struct{ name, log, want string }{
+		{"nothing", "", ""},
+		{"lines", "a\nb\n", "a\nb"},
+		{"long", strings.Repeat("x", 3000) + "\nthe end\n", "the end"},
+		{"one line that is too long", strings.Repeat("x", 3000), strings.Repeat("x", 2048)},
+		{"not UTF-8", "a\xff\n", "a?"},
+	} {
+		if err := os.WriteFile(path, []byte(tt.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := lastWords(path); got != tt.want {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+	}
+	if got := lastWords(path + "-none"); got != "" {
+		t.Errorf("without a log: %q", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -260,7 +261,7 @@ func (s *stage) unready(ctx context.Context) (string, error) {
 	}
 	for _, d := range list.Items {
 		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
-			return fmt.Sprintf("%s: %d of %d ready", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
+			return fmt.Sprintf("%s: %d of %d ready%s", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas, s.trouble(ctx, d.Spec.Selector)), nil
 		}
 	}
 	sets, err := s.client.AppsV1().StatefulSets(s.Platform.Namespace).List(ctx, metav1.ListOptions{})
@@ -269,7 +270,7 @@ func (s *stage) unready(ctx context.Context) (string, error) {
 	}
 	for _, d := range sets.Items {
 		if d.Status.ObservedGeneration < d.Generation || d.Status.AvailableReplicas < *d.Spec.Replicas {
-			return fmt.Sprintf("%s: %d of %d ready", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas), nil
+			return fmt.Sprintf("%s: %d of %d ready%s", d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas, s.trouble(ctx, d.Spec.Selector)), nil
 		}
 	}
 	if _, ok := s.target(); !ok {
@@ -279,6 +280,48 @@ func (s *stage) unready(ctx context.Context) (string, error) {
 		return "an answer of service " + s.Platform.FrontDoor, nil
 	}
 	return "", nil
+}
+
+// trouble says what keeps a pod from being ready, if that is known; with what comes
+// before it.
+func (s *stage) trouble(ctx context.Context, selector *metav1.LabelSelector) string {
+	pods, err := s.client.CoreV1().Pods(s.Platform.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(selector)})
+	if err != nil {
+		return ""
+	}
+	for i := range pods.Items {
+		if text := troubleOf(&pods.Items[i]); text != "" {
+			return "; pod " + pods.Items[i].Name + ": " + text
+		}
+	}
+	return ""
+}
+
+// troubleOf says what keeps a pod from being ready; empty if that is only time, or
+// if nothing does.
+func troubleOf(p *corev1.Pod) string {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.Message
+		}
+	}
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		ended := c.State.Terminated
+		if ended == nil && !c.Ready {
+			ended = c.LastTerminationState.Terminated
+		}
+		switch {
+		case ended != nil && ended.ExitCode != 0:
+			text := fmt.Sprintf("container %s ended with %d", c.Name, ended.ExitCode)
+			if ended.Message != "" {
+				text += ", and last wrote:\n" + ended.Message + "\n"
+			}
+			return text
+		case c.State.Waiting != nil && c.State.Waiting.Message != "":
+			return "container " + c.Name + ": " + c.State.Waiting.Message
+		}
+	}
+	return ""
 }
 
 // startMachine starts a machine and returns what registers it as a node.

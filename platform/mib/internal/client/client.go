@@ -84,7 +84,16 @@ func alerts(ctx context.Context, url, after string, quiet time.Duration, f func(
 // refusal is an answer that says that the request is wrong.
 type refusal struct{ error }
 
-// heard is a body of which every read puts off the moment at which it is given up.
+// streaming finds out by itself that an HTTP/2 connection is dead: giving up a stream does
+// not close it, and the next one would be sent on it again.
+var streaming = &http.Client{Transport: func() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+	return t
+}()}
+
+// heard is a body that is given up when a read takes too long. What its reader does
+// between reads takes the time that it takes.
 type heard struct {
 	io.Reader
 	giveUp *time.Timer
@@ -92,9 +101,9 @@ type heard struct {
 }
 
 func (h heard) Read(p []byte) (int, error) {
-	n, err := h.Reader.Read(p)
 	h.giveUp.Reset(h.quiet)
-	return n, err
+	defer h.giveUp.Stop()
+	return h.Reader.Read(p)
 }
 
 // follow reads one stream to its end, and keeps in at and wait what the next begins with.
@@ -110,13 +119,13 @@ func follow(ctx context.Context, url string, quiet time.Duration, at *string, wa
 	if *at != "" {
 		req.Header.Set("Last-Event-ID", *at)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := streaming.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	switch {
-	case resp.StatusCode >= 400 && resp.StatusCode < 500:
+	case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusRequestTimeout:
 		return refusal{problem(resp)}
 	case resp.StatusCode != http.StatusOK:
 		return problem(resp)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +15,9 @@ import (
 // A server whose machine is gone says nothing and closes nothing. Whoever follows
 // its alerts asks again, and misses none.
 func TestSilentServer(t *testing.T) {
-	asked := 0
+	var asked atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++ // one request at a time
-		switch asked {
+		switch asked.Add(1) {
 		case 1: // falls silent after an alert
 			fmt.Fprint(w, "event: alert\nid: 7\ndata: {\"id\":\"first\"}\n\n")
 			http.NewResponseController(w).Flush()
@@ -37,7 +37,7 @@ func TestSilentServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var got []string
-	err := alerts(ctx, srv.URL, All, 50*time.Millisecond, func(a stream.Alert) {
+	err := alerts(ctx, srv.URL, All, time.Second, func(a stream.Alert) {
 		if got = append(got, a.ID); len(got) == 2 {
 			cancel()
 		}

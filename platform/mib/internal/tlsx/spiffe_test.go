@@ -37,7 +37,15 @@ func TestSpiffeWhoMayConnect(t *testing.T) {
 
 	plain := serve(t, e.Server(nil))
 	only := serve(t, e.Server([]string{"spiffe://test/gateway"}))
-	foreign := serve(t, domain.Server(nil))
+	// Only one end is to refuse, so that it is known which did: these believe everything.
+	gullible := domain.Server(nil)
+	gullible.ClientAuth, gullible.VerifyPeerCertificate, gullible.VerifyConnection = tls.NoClientCert, nil, nil
+	foreign := serve(t, gullible)
+	believing := func(w *Workload) *tls.Config {
+		c := w.Client(nil)
+		c.VerifyPeerCertificate, c.VerifyConnection = nil, nil
+		return c
+	}
 	old := g.Client(nil)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	bare := g.Client(nil)
@@ -53,8 +61,9 @@ func TestSpiffeWhoMayConnect(t *testing.T) {
 		{"who is not named", e.Client(nil), only, false},
 		{"a server that is not named", g.Client([]string{"spiffe://test/other"}), plain, false},
 		{"a server of another trust domain", g.Client(nil), foreign, false},
-		{"a client of another trust domain", domain.Client(nil), plain, false},
-		{"a client of another authority, with a name of ours", forger.Client(nil), plain, false},
+		{"a client of another trust domain", believing(domain), plain, false},
+		{"a client of another authority, with a name of ours", believing(forger), plain, false},
+		{"a believing client that is trusted", believing(g), plain, true},
 		{"no certificate", bare, plain, false},
 		{"TLS 1.2", old, plain, false},
 	} {
@@ -90,7 +99,7 @@ func TestSpiffeReplaced(t *testing.T) {
 		}
 	}
 	try(true)
-	replace(engine, e, "spiffe://test/engine")
+	replace(engine, e, "spiffe://test/engine", first)
 	try(false) // the gateway does not trust the new authority yet
 	replace(gateway, g, "spiffe://test/gateway", first)
 	try(true)

@@ -2,6 +2,7 @@ package tlsxtest
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -29,8 +30,13 @@ type Workload struct {
 // ends.
 func NewWorkload(t testing.TB) *Workload {
 	t.Helper()
-	// In a folder of its own, whose name is short: that of a socket has a limit.
-	socket := filepath.Join(t.TempDir(), "s")
+	// Not in t.TempDir, which has the test's name: that of a socket has a limit.
+	dir, err := os.MkdirTemp("", "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
 	ln, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
