@@ -26,7 +26,7 @@ rehearse-services: build services ## the same with the services of the Market In
 	bin/evenkeel-rehearse --bin bin/services --scenario $(SERVICES)/scenario.yaml -f $(SERVICES)/platform.yaml \
 		--manifests $(SERVICES)/manifests --load $(SERVICES)/load/questions.yaml --report report $(ARGS)
 
-conform-services: build services mib ## how well each service of the Market Intel Brain ends, some six minutes
+conform-services: build services mib ## how well each service of the Market Intel Brain ends, some eight minutes
 	$(SERVICES)/conform.sh
 
 bench-drain: build ## take hundreds of nodes away at once, and measure

@@ -62,9 +62,6 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// Note stands in every answer about the past.
-const Note = "Similarity compares texts or dates within this answer. It is not a prediction; what prices did afterwards is what happened, once."
-
 // Answer is what Ask returns.
 type Answer struct {
 	Question  string    `json:"question"`
@@ -90,9 +87,6 @@ type Passage struct {
 // A Filing is a filing whose form or company is like the question.
 type Filing struct{ store.Hit }
 
-// watched are the prices that an answer counts.
-var watched = []market.Symbol{"WTI", "BRENT", "HENRYHUB"}
-
 func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 	question := r.URL.Query().Get("q")
 	if question == "" || len(question) > maxQuestion {
@@ -114,7 +108,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "embedder_failed", "", "the question could not be embedded")
 		return
 	}
-	answer := Answer{Question: question, Note: Note, Synthetic: s.Sample.Synthetic, Days: days, Passages: []Passage{}, Summary: []history.Summary{}, Filings: []Filing{}}
+	answer := Answer{Question: question, Note: history.Note, Synthetic: s.Sample.Synthetic, Days: days, Passages: []Passage{}, Summary: []history.Summary{}, Filings: []Filing{}}
 	passages, err := s.Store.Search(store.Query{Text: question, Vector: vectors[0], Kind: corpus.Passage, K: k})
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "search_failed", "", err.Error())
@@ -125,7 +119,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 		if !h.Exact {
 			p.Counted = h.Date.AddDate(0, 1, -1)
 		}
-		for _, symbol := range watched {
+		for _, symbol := range history.Watched {
 			if series, ok := s.Sample.Lookup(symbol); ok {
 				if m, ok := history.After(series, p.Counted, days); ok {
 					p.Moves = append(p.Moves, m)
@@ -138,7 +132,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 	for _, p := range answer.Passages {
 		moves = append(moves, p.Moves...)
 	}
-	for _, symbol := range watched {
+	for _, symbol := range history.Watched {
 		if sum := history.SummarizeMoves(symbol, moves); sum.N > 0 {
 			answer.Summary = append(answer.Summary, sum)
 		}
@@ -219,7 +213,7 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := Likeness{
-		Symbol: series.Symbol, At: at, Note: Note, Source: series.Source, Days: days,
+		Symbol: series.Symbol, At: at, Note: history.Note, Source: series.Source, Days: days,
 		Episodes: like.Episodes, Correlations: like.Correlations,
 		Counted: like.N, Rose: like.Rose, Median: like.Median, Low: like.Low, High: like.High,
 	}

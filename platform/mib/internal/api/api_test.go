@@ -25,6 +25,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/client"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/embed"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/history"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/market"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/store"
@@ -98,7 +99,7 @@ func TestAsk(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != 200 {
 		t.Fatal(w.Code, w.Body, err)
 	}
-	if len(a.Passages) != 4 || !a.Synthetic || a.Note != api.Note || len(a.Filings) != 1 || !strings.Contains(a.Filings[0].Title, "Drilling") {
+	if len(a.Passages) != 4 || !a.Synthetic || a.Note != history.Note || len(a.Filings) != 1 || !strings.Contains(a.Filings[0].Title, "Drilling") {
 		t.Errorf("%+v", a)
 	}
 	for _, p := range a.Passages {
@@ -111,7 +112,7 @@ func TestAsk(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(strings.ReplaceAll(w.Body.String(), api.Note, ""), "predict") {
+	if strings.Contains(strings.ReplaceAll(w.Body.String(), history.Note, ""), "predict") {
 		t.Error("something is called a prediction")
 	}
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/keys"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/limit"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
+	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/history"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/mibtest"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/problem"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/stream"
@@ -235,7 +236,7 @@ func TestAsk(t *testing.T) {
 	}
 	// Of the first passage only the month is known: it is counted from its last day.
 	if len(a.Passages) != 2 || a.Passages[0].Counted != at(2008, 2, 29).AsTime() || a.Passages[1].Counted != at(2008, 3, 7).AsTime() || a.Passages[1].Moves[0].Change != 0.2 ||
-		len(a.Summary) != 1 || a.Summary[0].N != 2 || a.Summary[0].High != 0.2 || len(a.Filings) != 1 || a.Note != api.Note || a.Days != 30 || a.Question != "wells" {
+		len(a.Summary) != 1 || a.Summary[0].N != 2 || a.Summary[0].High != 0.2 || len(a.Filings) != 1 || a.Note != history.Note || a.Days != 30 || a.Question != "wells" {
 		t.Errorf("%+v", a)
 	}
 

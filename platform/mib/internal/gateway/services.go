@@ -8,7 +8,6 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/api"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/corpus"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/gateway/upstream"
 	"github.com/evenkeel-dev/evenkeel/platform/mib/internal/history"
@@ -89,7 +88,7 @@ func (in intel) Ask(ctx context.Context, r *connect.Request[mibv1.AskRequest]) (
 			return nil, err
 		}
 	}
-	a := &mibv1.AskResponse{Question: q.GetQ(), Note: api.Note, Synthetic: passages.GetSynthetic() || filings.GetSynthetic(), Days: days}
+	a := &mibv1.AskResponse{Question: q.GetQ(), Note: history.Note, Synthetic: passages.GetSynthetic() || filings.GetSynthetic(), Days: days}
 	var dates []*timestamppb.Timestamp
 	for _, h := range passages.GetHits() {
 		d := h.GetDocument()

@@ -50,6 +50,40 @@ func get(c *tls.Config, url string) error {
 	return err
 }
 
+// attempt is a connection that has to succeed or not.
+type attempt struct {
+	name   string
+	client *tls.Config
+	url    string
+	ok     bool
+}
+
+// whoMayConnect tries what any Source has to let in and refuse, between a gateway and
+// an engine that have one authority, and then more. It returns where the engine serves
+// whoever is trusted.
+func whoMayConnect(t *testing.T, g, e Source, more func(plain string) []attempt) (plain string) {
+	t.Helper()
+	plain = serve(t, e.Server(nil))
+	only := serve(t, e.Server([]string{"spiffe://test/gateway"}))
+	old := g.Client(nil)
+	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	bare := g.Client(nil)
+	bare.GetClientCertificate = nil
+	for _, c := range append([]attempt{
+		{"who is trusted", g.Client(nil), plain, true},
+		{"who is named", g.Client([]string{"spiffe://test/engine"}), only, true},
+		{"who is not named", e.Client(nil), only, false},
+		{"a server that is not named", g.Client([]string{"spiffe://test/other"}), plain, false},
+		{"no certificate", bare, plain, false},
+		{"TLS 1.2", old, plain, false},
+	}, more(plain)...) {
+		if err := get(c.client, c.url); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	return plain
+}
+
 func TestWhoMayConnect(t *testing.T) {
 	ours, theirs := tlsxtest.NewAuthority(t), tlsxtest.NewAuthority(t)
 	gateway, engine, stranger := t.TempDir(), t.TempDir(), t.TempDir()
@@ -58,31 +92,12 @@ func TestWhoMayConnect(t *testing.T) {
 	theirs.Write(t, stranger, "localhost", "spiffe://test/gateway")
 	g, e, s := load(t, gateway), load(t, engine), load(t, stranger)
 
-	plain := serve(t, e.Server(nil))
-	only := serve(t, e.Server([]string{"spiffe://test/gateway"}))
-	old := g.Client(nil)
-	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
-	bare := g.Client(nil)
-	bare.GetClientCertificate = nil
-	for _, c := range []struct {
-		name   string
-		client *tls.Config
-		url    string
-		ok     bool
-	}{
-		{"who is trusted", g.Client(nil), plain, true},
-		{"who is named", g.Client([]string{"spiffe://test/engine"}), only, true},
-		{"who is not named", e.Client(nil), only, false},
-		{"a server that is not named", g.Client([]string{"spiffe://test/other"}), plain, false},
-		{"a server of another authority", s.Client(nil), plain, false},
-		{"no certificate", bare, plain, false},
-		{"TLS 1.2", old, plain, false},
-		{"another host name", g.Client(nil), strings.Replace(plain, "localhost", "127.0.0.1", 1), false},
-	} {
-		if err := get(c.client, c.url); (err == nil) != c.ok {
-			t.Errorf("%s: %v", c.name, err)
+	plain := whoMayConnect(t, g, e, func(plain string) []attempt {
+		return []attempt{
+			{"a server of another authority", s.Client(nil), plain, false},
+			{"another host name", g.Client(nil), strings.Replace(plain, "localhost", "127.0.0.1", 1), false},
 		}
-	}
+	})
 	// Who is of another authority and believes everything is refused all the same.
 	s.now.Load().roots = g.now.Load().roots
 	if err := get(s.Client(nil), plain); err == nil {
